@@ -1,0 +1,15 @@
+//! The ground every other crate stands on: who this application is, how tasks
+//! are supervised and how a shutdown reaches them.
+//!
+//! It must not know anything above it: no protocol, no component, no
+//! configuration file. Entry types: [`AppIdentity`], [`tasks::TaskGroup`],
+//! [`Shutdown`].
+#![forbid(unsafe_code)]
+
+pub mod health;
+mod identity;
+mod shutdown;
+pub mod tasks;
+
+pub use identity::AppIdentity;
+pub use shutdown::Shutdown;

@@ -1,0 +1,113 @@
+//! Supervised tasks: named, panic-safe and waited for at shutdown.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::Shutdown;
+
+/// Owns the tasks of one service. Cloning shares the group.
+///
+/// A panicking task is logged with its name and ends alone; the group's
+/// [`Shutdown`] is what tells the others to stop.
+#[derive(Clone, Debug)]
+pub struct TaskGroup {
+    tracker: TaskTracker,
+    shutdown: Shutdown,
+}
+
+impl TaskGroup {
+    pub fn new(shutdown: Shutdown) -> Self {
+        Self { tracker: TaskTracker::new(), shutdown }
+    }
+
+    /// The signal that this group's tasks follow.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Runs `task` until it returns. It is expected to watch
+    /// [`TaskGroup::shutdown`] itself so that it can drain.
+    #[expect(clippy::disallowed_methods, reason = "the one place where tasks start")]
+    pub fn spawn<F>(&self, name: &'static str, task: F) -> JoinHandle<Option<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let work = AssertUnwindSafe(task).catch_unwind();
+        tokio::spawn(self.tracker.track_future(async move {
+            match work.await {
+                Ok(out) => Some(out),
+                Err(panic) => {
+                    tracing::error!(target: "dapr.runtime", "Task {name} panicked: {}", panic_text(&panic));
+                    None
+                }
+            }
+        }))
+    }
+
+    /// Like [`TaskGroup::spawn`], but the task is dropped when the group shuts
+    /// down: for work that holds nothing which must be settled.
+    pub fn spawn_until_shutdown<F>(&self, name: &'static str, task: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let shutdown = self.shutdown.clone();
+        self.spawn(name, async move {
+            shutdown.guard(task).await;
+        });
+    }
+
+    /// Number of tasks that have not ended yet.
+    pub fn len(&self) -> usize {
+        self.tracker.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tracker.is_empty()
+    }
+
+    /// Gives the signal and waits for every task, at most `limit`. Returns
+    /// false when tasks were still running by then.
+    pub async fn stop(&self, limit: Duration) -> bool {
+        self.shutdown.trigger();
+        self.tracker.close();
+        tokio::time::timeout(limit, self.tracker.wait()).await.is_ok()
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_only_its_own_task() {
+        let group = TaskGroup::new(Shutdown::new());
+        let bad = group.spawn("bad", async { panic!("boom") });
+        let good = group.spawn("good", async { 7 });
+        assert_eq!(bad.await.unwrap(), None::<()>);
+        assert_eq!(good.await.unwrap(), Some(7));
+    }
+
+    #[tokio::test]
+    async fn stop_waits_for_tasks_that_drain() {
+        let group = TaskGroup::new(Shutdown::new());
+        let shutdown = group.shutdown().clone();
+        group.spawn("drain", async move { shutdown.wait().await });
+        assert!(group.stop(Duration::from_secs(5)).await);
+        assert!(group.is_empty());
+    }
+}
