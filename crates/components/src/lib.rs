@@ -1,0 +1,22 @@
+//! What a component is: one trait per building block, the decoding of its
+//! metadata, and the registry that maps a type name to a constructor.
+//!
+//! This crate must not know any technology, the API protocols or the resource
+//! files. Entry types: [`state::StateStore`], [`pubsub::PubSub`],
+//! [`bindings::InputBinding`], [`bindings::OutputBinding`],
+//! [`secrets::SecretStore`], [`nameresolution::NameResolver`],
+//! [`registry::Registry`] and [`Properties`].
+#![forbid(unsafe_code)]
+
+pub mod bindings;
+mod init;
+pub mod nameresolution;
+mod properties;
+pub mod pubsub;
+pub mod registry;
+pub mod secrets;
+pub mod state;
+pub mod ttl;
+
+pub use init::{InitContext, InitError};
+pub use properties::{Properties, PropertyError};
