@@ -40,14 +40,14 @@ fn push_code(out: &mut String, code: u32) {
 }
 
 /// Letters, marks, numbers, punctuation and symbols. The standard library knows
-/// the same classes but shows them only through its debug format, where a
+/// the same classes but shows them only through its debug escapes, where a
 /// combining mark is kept as it is unless it comes first.
 fn is_print(c: char) -> bool {
     if c.is_control() {
         return false;
     }
     let probe = String::from_iter(['a', c]);
-    !format!("{probe:?}").contains('\\')
+    !probe.escape_debug().any(|c| c == '\\')
 }
 
 /// A list of strings as the `%v` verb prints it: `[a b]`.

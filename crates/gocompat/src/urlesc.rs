@@ -130,7 +130,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_escaped_is_read_back(text in any::<String>()) {
-            prop_assert_eq!(query_unescape(&query_escape(&text)).unwrap(), text.clone());
+            prop_assert_eq!(query_unescape(&query_escape(&text)).unwrap(), &*text);
             prop_assert_eq!(path_unescape(&path_escape(&text)).unwrap(), text);
         }
     }
