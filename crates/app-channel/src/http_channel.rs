@@ -1,0 +1,157 @@
+use std::fmt::Write;
+
+use dapr_kernel::tasks::TaskGroup;
+use dapr_transport::Body;
+use dapr_transport::client::{ClientError, H2Channel, H2Options, Http1Options, Http1Pool};
+use dapr_transport::connect::Destination;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, Uri};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::{ChannelError, InvokeRequest, InvokeResponse, Options, Origin, Protocol, Status};
+
+/// Header that carries `APP_API_TOKEN`.
+pub(crate) const TOKEN_HEADER: HeaderName = HeaderName::from_static("dapr-api-token");
+
+/// What a URL path must escape, in the set that Go's URL type leaves alone.
+const PATH: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'[').add(b'\\').add(b']').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+
+/// An application that speaks HTTP.
+#[derive(Debug)]
+pub struct HttpChannel {
+    client: Client,
+    host: HeaderValue,
+    token: Option<HeaderValue>,
+}
+
+#[derive(Debug)]
+enum Client {
+    Http1(Http1Pool),
+    H2c(H2Channel),
+}
+
+impl HttpChannel {
+    pub(crate) fn new(destination: Destination, options: &Options, tasks: TaskGroup) -> Self {
+        let host = HeaderValue::from_str(&destination.authority())
+            .unwrap_or_else(|_| HeaderValue::from_static("localhost"));
+        let token = options.token.as_deref().and_then(sensitive);
+        let client = match options.protocol {
+            Protocol::H2c => {
+                let limit = u32::try_from(options.max_response_head).unwrap_or(u32::MAX);
+                Client::H2c(H2Channel::new(destination, false, H2Options::app(limit), tasks))
+            }
+            _ => {
+                let pool = Http1Options { max_response_head: options.max_response_head, ..Http1Options::default() };
+                Client::Http1(Http1Pool::new(destination, pool, tasks))
+            }
+        };
+        Self { client, host, token }
+    }
+
+    /// Sends a request with an origin-form URI; adds the application's token.
+    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(TOKEN_HEADER, token.clone());
+        }
+        self.send_untokened(request).await
+    }
+
+    /// Sends without the token: health probes.
+    pub async fn send_untokened(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
+        match &self.client {
+            Client::Http1(pool) => {
+                request.headers_mut().insert(header::HOST, self.host.clone());
+                pool.send(request).await
+            }
+            Client::H2c(channel) => channel.send(request).await,
+        }
+    }
+
+    pub(crate) async fn invoke(&self, request: InvokeRequest) -> Result<InvokeResponse, ChannelError> {
+        let response = self.send(to_http(request)?).await?;
+        let (mut parts, body) = response.into_parts();
+        let content_type = parts.headers.remove(header::CONTENT_TYPE);
+        parts.headers.remove(header::CONTENT_LENGTH);
+        Ok(InvokeResponse {
+            status: Status::Http(parts.status.as_u16()),
+            headers: parts.headers,
+            trailers: HeaderMap::new(),
+            content_type,
+            type_url: String::new(),
+            body,
+        })
+    }
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok().filter(|v| !v.is_empty())?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn to_http(request: InvokeRequest) -> Result<Request<Body>, ChannelError> {
+    let mut out = Request::new(request.body);
+    *out.uri_mut() = app_uri(&request.method, &request.query)?;
+    if request.verb == Method::CONNECT {
+        return Err(ChannelError::Invalid("invalid HTTP verb".to_owned()));
+    }
+    *out.method_mut() = request.verb;
+    *out.headers_mut() = match request.origin {
+        Origin::Http => request.headers,
+        Origin::Grpc => from_grpc_metadata(request.headers),
+    };
+    if let Some(content_type) = request.content_type {
+        out.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    }
+    Ok(out)
+}
+
+/// gRPC metadata that means nothing to, or would mislead, an HTTP server.
+fn from_grpc_metadata(mut headers: HeaderMap) -> HeaderMap {
+    for name in [header::HOST, header::TE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION] {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// `/<method>?<query>`, escaped as Go's URL type would. A `%` that does not
+/// begin an escape is refused (api.md §7.3).
+fn app_uri(method: &str, query: &str) -> Result<Uri, ChannelError> {
+    let decoded = dapr_gocompat::urlesc::path_unescape(method).map_err(|e| {
+        ChannelError::Invalid(format!("parse {}: {e}", dapr_gocompat::quote::quote(method)))
+    })?;
+    let mut text = String::with_capacity(method.len() + query.len() + 2);
+    text.push('/');
+    // A method that is a valid escaped path stays as it is; otherwise it is
+    // escaped anew.
+    if decoded.as_str() != method && is_valid_path(method) {
+        text.push_str(method.trim_start_matches('/'));
+    } else {
+        let _ = write!(text, "{}", utf8_percent_encode(decoded.trim_start_matches('/'), PATH));
+    }
+    if !query.is_empty() {
+        text.push('?');
+        text.push_str(query);
+    }
+    text.parse().map_err(|e| ChannelError::Invalid(format!("cannot build the application's URL: {e}")))
+}
+
+fn is_valid_path(path: &str) -> bool {
+    path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_become_paths() {
+        let uri = |m, q| app_uri(m, q).map(|u| u.to_string()).map_err(|e| e.to_string());
+        assert_eq!(uri("a/b c", ""), Ok("/a/b%20c".to_owned()));
+        assert_eq!(uri("a", "x=1&y=%20"), Ok("/a?x=1&y=%20".to_owned()));
+        assert_eq!(uri("ü", ""), Ok("/%C3%BC".to_owned()));
+        assert_eq!(uri("a%20b", ""), Ok("/a%20b".to_owned()));
+        assert!(uri("50%", "").unwrap_err().contains("invalid URL escape"));
+    }
+}

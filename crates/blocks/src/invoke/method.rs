@@ -1,0 +1,60 @@
+//! Method normalisation, the same at caller and callee (api.md §7.3).
+
+use dapr_gocompat::path;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid method: {0}")]
+pub struct InvalidMethod(String);
+
+/// Refuses reserved characters, then resolves the path: no trailing or
+/// duplicate slashes, no `..` left, no leading slash. Never percent-decodes.
+pub fn normalize(method: &str) -> Result<String, InvalidMethod> {
+    if let Some(bad) = method.chars().find(|c| matches!(c, '#' | '?') || (*c as u32) < 0x20 || *c == '\u{7f}') {
+        return Err(InvalidMethod(format!(
+            "method {} contains the reserved character {}",
+            dapr_gocompat::quote::quote(method),
+            dapr_gocompat::quote::quote(&bad.to_string()),
+        )));
+    }
+    if is_clean(method) {
+        return Ok(method.to_owned());
+    }
+    let cleaned = path::clean(&format!("/{method}"));
+    Ok(cleaned.trim_start_matches('/').to_owned())
+}
+
+/// Whether cleaning would change nothing: the usual case.
+fn is_clean(method: &str) -> bool {
+    !method.starts_with('/')
+        && !method.ends_with('/')
+        && !method.contains("//")
+        && !method.split('/').any(|part| part == "." || part == "..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_resolved() {
+        for (given, wanted) in [
+            ("a", "a"),
+            ("a/b", "a/b"),
+            ("/a//b/", "a/b"),
+            ("a/../b", "b"),
+            ("../../b", "b"),
+            ("./a", "a"),
+            ("", ""),
+            ("a%2Fb", "a%2Fb"),
+        ] {
+            assert_eq!(normalize(given).unwrap(), wanted, "{given}");
+        }
+    }
+
+    #[test]
+    fn reserved_characters_are_refused() {
+        for bad in ["a#b", "a?b", "a\0", "a\n", "a\u{7f}"] {
+            assert!(normalize(bad).unwrap_err().to_string().starts_with("invalid method: "), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Service invocation: calling a method of another application, or of our own,
+//! through its sidecar (api.md §7).
+
+mod headers;
+mod local;
+mod method;
+mod peer;
+mod service;
+mod target;
+
+pub use dapr_app_channel::verb;
+pub use headers::{Spelling, from_wire, is_hop_by_hop, strip_hop_by_hop, to_wire};
+pub use local::{call_local, serve_stream};
+pub use method::{InvalidMethod, normalize};
+pub use peer::CALL_LOCAL_STREAM;
+pub use service::{InvokeError, InvokeService, Options};
+pub use target::{AppAddress, InvalidTarget, from_http};

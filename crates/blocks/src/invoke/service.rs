@@ -1,0 +1,356 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use dapr_app_channel::{AppChannel, ChannelError, InvokeRequest, InvokeResponse, Origin};
+use dapr_components::nameresolution::{NameResolver, ResolveRequest};
+use dapr_errors::Code;
+use dapr_kernel::AppIdentity;
+use dapr_kernel::tasks::TaskGroup;
+use dapr_transport::Body;
+use dapr_transport::client::{H2Channel, H2Options};
+use dapr_transport::connect::Destination;
+use dapr_wire::common::v1::{HttpExtension, InvokeRequest as WireRequest};
+use dapr_wire::internals::v1::{ApiVersion, InternalInvokeRequest, ListStringValue};
+use http::{HeaderMap, HeaderValue};
+use parking_lot::RwLock;
+
+use super::headers::{Spelling, to_wire};
+use super::peer::{self, PeerError};
+use super::target::AppAddress;
+
+/// What the service is built from.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub identity: AppIdentity,
+    /// Address that callees are told a call came from.
+    pub host_address: String,
+    pub hostname: String,
+    /// Our own internal gRPC port: some resolvers answer with it.
+    pub internal_port: u16,
+    /// Largest message between sidecars in bytes; 0 for none.
+    pub max_message: usize,
+    /// Largest header list between sidecars in bytes.
+    pub max_header_list: u32,
+    pub tasks: TaskGroup,
+}
+
+/// Why an invocation got no answer from the application.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct InvokeError {
+    pub code: Code,
+    /// In the form that the API quotes.
+    pub message: String,
+}
+
+impl InvokeError {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    fn status(code: Code, message: &str) -> Self {
+        Self { code, message: dapr_errors::grpc_nested(code, message) }
+    }
+}
+
+/// A request with a body of up to this size is read first, so that it can be
+/// sent again and travels as one message.
+const REPLAY_LIMIT: u64 = 64 * 1024;
+/// Built-in retries for peers that cannot be reached (runtime.md §3.5).
+const RETRIES: u32 = 3;
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long resolved addresses are used without asking again.
+const MULTI_ADDRESS_TTL: Duration = Duration::from_secs(20);
+const SINGLE_ADDRESS_TTL: Duration = Duration::from_secs(1);
+/// Further questions while a resolver answers with nothing.
+const EMPTY_ANSWER_TRIES: u32 = 5;
+const EMPTY_ANSWER_PAUSE: Duration = Duration::from_millis(100);
+const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections to peers kept; more evict those nobody uses.
+const MAX_PEERS: usize = 4096;
+
+/// Service invocation. Cloning shares it.
+#[derive(Clone)]
+pub struct InvokeService(Arc<Inner>);
+
+struct Inner {
+    options: Options,
+    resolver: ArcSwapOption<Box<dyn AsResolver>>,
+    app: ArcSwapOption<AppChannel>,
+    peers: RwLock<HashMap<Arc<str>, H2Channel>>,
+    addresses: RwLock<HashMap<(String, String), Resolved>>,
+    forwarded: Forwarded,
+}
+
+/// Lets an `Arc<dyn NameResolver>` sit in an `ArcSwapOption`.
+trait AsResolver: Send + Sync {
+    fn get(&self) -> &Arc<dyn NameResolver>;
+}
+
+impl AsResolver for Arc<dyn NameResolver> {
+    fn get(&self) -> &Arc<dyn NameResolver> {
+        self
+    }
+}
+
+#[derive(Clone)]
+struct Resolved {
+    addresses: Arc<[Arc<str>]>,
+    until: Instant,
+}
+
+/// The header values that every remote call carries, made once.
+struct Forwarded {
+    address: String,
+    hostname: String,
+    element: String,
+}
+
+impl InvokeService {
+    pub fn new(options: Options) -> Self {
+        let node = if options.host_address.contains(':') {
+            format!("\"[{}]\"", options.host_address)
+        } else {
+            options.host_address.clone()
+        };
+        let forwarded = Forwarded {
+            element: format!("for={node};by={node};host={}", options.hostname),
+            address: options.host_address.clone(),
+            hostname: options.hostname.clone(),
+        };
+        Self(Arc::new(Inner {
+            options,
+            resolver: ArcSwapOption::empty(),
+            app: ArcSwapOption::empty(),
+            peers: RwLock::default(),
+            addresses: RwLock::default(),
+            forwarded,
+        }))
+    }
+
+    pub fn set_resolver(&self, resolver: Arc<dyn NameResolver>) {
+        self.0.resolver.store(Some(Arc::new(Box::new(resolver))));
+    }
+
+    pub fn set_app_channel(&self, channel: Option<AppChannel>) {
+        self.0.app.store(channel.map(Arc::new));
+    }
+
+    pub fn app_channel(&self) -> Option<AppChannel> {
+        self.0.app.load().as_deref().cloned()
+    }
+
+    pub fn identity(&self) -> &AppIdentity {
+        &self.0.options.identity
+    }
+
+    /// Calls `request` on `target`: an app id, `id.namespace` or a URL.
+    /// The method is normalised already.
+    pub async fn invoke(&self, target: &str, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
+        let own = self.identity();
+        match AppAddress::parse(target, own.namespace()) {
+            Err(error) => Err(InvokeError::new(Code::InvalidArgument, error.to_string())),
+            Ok(AppAddress::Url(_)) => Err(InvokeError::new(
+                Code::Unimplemented,
+                "invoking a URL is not available in this release",
+            )),
+            Ok(AppAddress::App { id, namespace }) if id == own.app_id() && namespace == own.namespace() => {
+                self.invoke_local(request).await
+            }
+            Ok(AppAddress::App { id, namespace }) => self.invoke_remote(&id, &namespace, request).await,
+        }
+    }
+
+    async fn invoke_local(&self, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
+        let channel =
+            self.app_channel().ok_or_else(|| InvokeError::new(Code::Internal, "cannot invoke local endpoint: app channel not initialized"))?;
+        channel.invoke(request).await.map_err(channel_error)
+    }
+
+    async fn invoke_remote(
+        &self,
+        id: &str,
+        namespace: &str,
+        mut request: InvokeRequest,
+    ) -> Result<InvokeResponse, InvokeError> {
+        let body = std::mem::take(&mut request.body);
+        let replay = match body.length() {
+            Some(len) if len <= REPLAY_LIMIT => {
+                Some(body.collect().await.map_err(|e| InvokeError::new(Code::Internal, e.to_string()))?)
+            }
+            _ => {
+                let head = self.wire_request(id, &request);
+                return self.attempt(id, namespace, head, body).await.map_err(|e| e.0);
+            }
+        };
+        let data = replay.unwrap_or_default();
+        let head = self.wire_request(id, &request);
+        let mut tries = 0;
+        loop {
+            let last = tries == RETRIES;
+            let head = head.clone();
+            match self.attempt(id, namespace, head, Body::from(data.clone())).await {
+                Err(Attempt(error, true)) if !last => {
+                    tracing::debug!(target: "dapr.runtime.direct_messaging", "Invoking {id} failed: {error}; trying again");
+                }
+                Err(Attempt(error, true)) => {
+                    return Err(InvokeError::new(
+                        error.code,
+                        format!("failed to invoke target {id} after {RETRIES} retries. Error: {error}"),
+                    ));
+                }
+                Err(Attempt(error, false)) => return Err(error),
+                Ok(answer) => return Ok(answer),
+            }
+            tries += 1;
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        id: &str,
+        namespace: &str,
+        head: InternalInvokeRequest,
+        body: Body,
+    ) -> Result<InvokeResponse, Attempt> {
+        let address = self.resolve(id, namespace).await.map_err(|e| Attempt(e, false))?;
+        let channel = self.peer(&address);
+        let limit = self.0.options.max_message;
+        match peer::call(&channel, head, body, self.peer_headers(), limit).await {
+            Ok(answer) => Ok(answer),
+            Err(PeerError::Unreachable(reason)) => {
+                self.forget(id, namespace, &address);
+                Err(Attempt(InvokeError::status(Code::Unavailable, &reason), true))
+            }
+            Err(PeerError::Status { code, message }) => {
+                let again = matches!(code, Code::Unavailable | Code::Unauthenticated);
+                if again {
+                    self.forget(id, namespace, &address);
+                }
+                Err(Attempt(InvokeError::status(code, &message), again))
+            }
+        }
+    }
+
+    /// gRPC metadata of a call to a peer.
+    fn peer_headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(http::header::USER_AGENT, HeaderValue::from_static("dapr-sidecar"));
+        headers
+    }
+
+    fn wire_request(&self, callee: &str, request: &InvokeRequest) -> InternalInvokeRequest {
+        let own = self.identity();
+        let spelling =
+            if request.origin == Origin::Http { Spelling::Canonical } else { Spelling::Lower };
+        let mut metadata = to_wire(&request.headers, spelling);
+        // Where the name exists already the new value follows it.
+        let mut add = |key: &str, value: &str| {
+            metadata.entry(key.to_owned()).or_insert_with(ListStringValue::default).values.push(value.to_owned());
+        };
+        add("X-Forwarded-For", &self.0.forwarded.address);
+        add("X-Forwarded-Host", &self.0.forwarded.hostname);
+        add("Forwarded", &self.0.forwarded.element);
+        add("dapr-caller-app-id", own.app_id());
+        add("dapr-caller-namespace", own.namespace());
+        add("dapr-callee-app-id", callee);
+        InternalInvokeRequest {
+            ver: ApiVersion::V1 as i32,
+            metadata,
+            message: Some(WireRequest {
+                method: request.method.clone(),
+                data: Some(prost_types::Any { type_url: request.type_url.clone(), value: Vec::new() }),
+                content_type: request.content_type.as_ref().and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned(),
+                http_extension: Some(HttpExtension {
+                    verb: super::verb(&request.verb) as i32,
+                    querystring: request.query.clone(),
+                }),
+            }),
+            actor: None,
+        }
+    }
+
+    /// `host:port` of a sidecar of the application.
+    pub async fn resolve(&self, id: &str, namespace: &str) -> Result<Arc<str>, InvokeError> {
+        let key = (id.to_owned(), namespace.to_owned());
+        let now = Instant::now();
+        if let Some(hit) = self.0.addresses.read().get(&key).filter(|r| r.until > now) {
+            return Ok(pick(&hit.addresses));
+        }
+        let resolver = self.0.resolver.load_full();
+        let resolver = resolver
+            .as_deref()
+            .ok_or_else(|| InvokeError::new(Code::Internal, "name resolver not initialized"))?
+            .get();
+        let addresses = self.ask(resolver, id, namespace).await?;
+        let ttl = if resolver.is_multi_address() { MULTI_ADDRESS_TTL } else { SINGLE_ADDRESS_TTL };
+        let answer = pick(&addresses);
+        self.0.addresses.write().insert(key, Resolved { addresses, until: now + ttl });
+        Ok(answer)
+    }
+
+    async fn ask(
+        &self,
+        resolver: &Arc<dyn NameResolver>,
+        id: &str,
+        namespace: &str,
+    ) -> Result<Arc<[Arc<str>]>, InvokeError> {
+        let request = ResolveRequest { app_id: id, namespace, port: self.0.options.internal_port };
+        for round in 0..=EMPTY_ANSWER_TRIES {
+            if round > 0 {
+                tokio::time::sleep(EMPTY_ANSWER_PAUSE).await;
+            }
+            let found = resolver.resolve(&request).await.map_err(|e| InvokeError::new(Code::Internal, e.to_string()))?;
+            if !found.is_empty() {
+                return Ok(found.into_iter().map(Arc::from).collect());
+            }
+        }
+        Err(InvokeError::new(
+            Code::Internal,
+            format!("resolver returned empty address for app id {namespace}/{id}"),
+        ))
+    }
+
+    /// The shared connection to a sidecar.
+    pub fn peer(&self, address: &Arc<str>) -> H2Channel {
+        if let Some(channel) = self.0.peers.read().get(address) {
+            return channel.clone();
+        }
+        let options = &self.0.options;
+        let destination = Destination::tcp(address.clone(), DIAL_TIMEOUT);
+        let fresh =
+            H2Channel::new(destination, false, H2Options::peer(options.max_header_list), options.tasks.clone());
+        let mut peers = self.0.peers.write();
+        if peers.len() >= MAX_PEERS {
+            peers.clear();
+        }
+        peers.entry(address.clone()).or_insert(fresh).clone()
+    }
+
+    /// Drops what is remembered about an address that failed.
+    fn forget(&self, id: &str, namespace: &str, address: &Arc<str>) {
+        self.0.addresses.write().remove(&(id.to_owned(), namespace.to_owned()));
+        self.0.peers.write().remove(address);
+    }
+}
+
+/// A failed attempt and whether another may succeed.
+struct Attempt(InvokeError, bool);
+
+fn pick(addresses: &Arc<[Arc<str>]>) -> Arc<str> {
+    match addresses.len() {
+        1 => addresses[0].clone(),
+        n => addresses[fastrand::usize(..n)].clone(),
+    }
+}
+
+fn channel_error(error: ChannelError) -> InvokeError {
+    let code = match &error {
+        ChannelError::Invalid(_) => Code::InvalidArgument,
+        ChannelError::Unhealthy | ChannelError::Client(_) => Code::Internal,
+    };
+    InvokeError::status(code, &error.to_string())
+}

@@ -1,0 +1,131 @@
+//! Whom a call is for (api.md §7.1, §7.2).
+
+use base64::Engine;
+use dapr_gocompat::urlesc;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+const APP_ID_HEADER: &str = "dapr-app-id";
+
+/// Target and method of an HTTP request that matched no route: from the
+/// `dapr-app-id` header, from basic authentication, or from the invoke path.
+/// `path` is decoded and cleaned. `None`: there is no target.
+///
+/// The header is taken away; credentials stay.
+pub fn from_http(path: &str, headers: &mut HeaderMap) -> Option<(String, String)> {
+    if let Some(id) = headers.remove(APP_ID_HEADER) {
+        let id = id.to_str().ok().filter(|id| !id.is_empty())?;
+        return Some((id.to_owned(), path.trim_start_matches('/').to_owned()));
+    }
+    if let Some(id) = from_basic_auth(headers) {
+        return Some((id, path.trim_start_matches('/').to_owned()));
+    }
+    from_path(path)
+}
+
+fn from_basic_auth(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let encoded = value.strip_prefix("Basic ")?;
+    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    let (user, target) = text.split_once(':')?;
+    (user.eq_ignore_ascii_case(APP_ID_HEADER) && !target.is_empty() && !target.contains(':'))
+        .then(|| target.to_owned())
+}
+
+fn from_path(path: &str) -> Option<(String, String)> {
+    let rest = path.trim_start_matches('/').strip_prefix("v1.0/invoke/")?.trim_start_matches('/');
+    let (target, method) = rest.split_once("/method/").or_else(|| Some((rest.strip_suffix("/method")?, "")))?;
+    let target = urlesc::query_unescape(target).ok()?;
+    if target.is_empty() {
+        return None;
+    }
+    Some((restore_scheme(target), method.to_owned()))
+}
+
+/// Path cleaning folds the slashes of a URL target into one.
+fn restore_scheme(target: String) -> String {
+    for scheme in ["http:/", "https:/"] {
+        if let Some(rest) = target.strip_prefix(scheme)
+            && !rest.starts_with('/')
+        {
+            return format!("{scheme}/{rest}");
+        }
+    }
+    target
+}
+
+/// An application as a caller names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AppAddress {
+    App { id: String, namespace: String },
+    /// `http://` or `https://` URL.
+    Url(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid app id {0}")]
+pub struct InvalidTarget(pub String);
+
+impl AppAddress {
+    /// `id` or `id.namespace`; an id alone is in `own_namespace`.
+    pub fn parse(target: &str, own_namespace: &str) -> Result<Self, InvalidTarget> {
+        if target.starts_with("http://") || target.starts_with("https://") {
+            return Ok(Self::Url(target.to_owned()));
+        }
+        let mut parts = target.split('.');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(id), None, _) => Ok(Self::App { id: id.to_owned(), namespace: own_namespace.to_owned() }),
+            (Some(id), Some(namespace), None) => {
+                Ok(Self::App { id: id.to_owned(), namespace: namespace.to_owned() })
+            }
+            _ => Err(InvalidTarget(target.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn the_header_wins_and_is_taken_away() {
+        let mut h = headers(&[("dapr-app-id", "b")]);
+        assert_eq!(from_http("/v1.0/invoke/x/method/m", &mut h), Some(("b".into(), "v1.0/invoke/x/method/m".into())));
+        assert!(h.is_empty());
+    }
+
+    #[test]
+    fn basic_auth_names_a_target() {
+        let encoded = base64::engine::general_purpose::STANDARD.encode("Dapr-App-Id:b");
+        let mut h = headers(&[("authorization", &format!("Basic {encoded}"))]);
+        assert_eq!(from_http("/m", &mut h), Some(("b".into(), "m".into())));
+        let encoded = base64::engine::general_purpose::STANDARD.encode("dapr-app-id:b:c");
+        assert_eq!(from_http("/m", &mut headers(&[("authorization", &format!("Basic {encoded}"))])), None);
+    }
+
+    #[test]
+    fn paths_name_targets() {
+        let path = |p: &str| from_http(p, &mut HeaderMap::new());
+        assert_eq!(path("/v1.0/invoke/b/method/m/n"), Some(("b".into(), "m/n".into())));
+        assert_eq!(path("/v1.0/invoke/b/method"), Some(("b".into(), String::new())));
+        assert_eq!(path("/v1.0/invoke/b/m"), None);
+        assert_eq!(path("/other"), None);
+        assert_eq!(
+            path("/v1.0/invoke/http:/127.0.0.1:80/method/m"),
+            Some(("http://127.0.0.1:80".into(), "m".into()))
+        );
+    }
+
+    #[test]
+    fn one_dot_separates_the_namespace() {
+        let app = |id: &str, ns: &str| AppAddress::App { id: id.into(), namespace: ns.into() };
+        assert_eq!(AppAddress::parse("a", "ns"), Ok(app("a", "ns")));
+        assert_eq!(AppAddress::parse("a.b", "ns"), Ok(app("a", "b")));
+        assert_eq!(AppAddress::parse("a.b.c", "ns").unwrap_err().to_string(), "invalid app id a.b.c");
+    }
+}

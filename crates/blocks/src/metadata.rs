@@ -1,0 +1,226 @@
+//! What the sidecar tells about itself (runtime.md §11).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dapr_app_channel::Protocol;
+use dapr_kernel::AppIdentity;
+use parking_lot::RwLock;
+use serde_json::{Map, Value, json};
+
+use crate::invoke::InvokeService;
+use crate::pubsub::PubSubService;
+
+/// A loaded component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentInfo {
+    pub name: String,
+    pub component_type: String,
+    pub version: String,
+    /// In the order the metadata API lists them; may be empty.
+    pub capabilities: Vec<String>,
+}
+
+/// An active subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionInfo {
+    pub pubsub_name: String,
+    pub topic: String,
+    pub metadata: BTreeMap<String, String>,
+    /// (match, path).
+    pub rules: Vec<(String, String)>,
+    pub dead_letter_topic: String,
+    pub kind: SubscriptionKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscriptionKind {
+    Declarative,
+    Programmatic,
+    Streaming,
+}
+
+impl SubscriptionKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Declarative => "DECLARATIVE",
+            Self::Programmatic => "PROGRAMMATIC",
+            Self::Streaming => "STREAMING",
+        }
+    }
+}
+
+/// How the application is reached; durations in Go's format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppConnection {
+    pub port: u16,
+    pub protocol: Protocol,
+    pub channel_address: String,
+    pub max_concurrency: i32,
+    pub health: Option<AppHealthProperties>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppHealthProperties {
+    /// Empty for gRPC applications.
+    pub path: String,
+    pub interval: String,
+    pub timeout: String,
+    pub threshold: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub identity: AppIdentity,
+    pub runtime_version: String,
+    pub enabled_features: Vec<String>,
+    pub app_connection: Option<AppConnection>,
+    pub http_endpoints: Vec<String>,
+    pub resiliencies: Vec<String>,
+}
+
+/// Collects what other services register. Cloning shares it.
+#[derive(Clone)]
+pub struct MetadataService(Arc<Inner>);
+
+struct Inner {
+    options: Options,
+    extended: RwLock<BTreeMap<String, String>>,
+    components: RwLock<Vec<ComponentInfo>>,
+}
+
+/// Everything the metadata API shows, at one moment.
+#[derive(Clone, Debug)]
+pub struct Document {
+    pub options: Options,
+    pub extended: BTreeMap<String, String>,
+    pub components: Vec<ComponentInfo>,
+    pub subscriptions: Vec<SubscriptionInfo>,
+}
+
+impl MetadataService {
+    pub fn new(options: Options) -> Self {
+        let extended = BTreeMap::from([("daprRuntimeVersion".to_owned(), options.runtime_version.clone())]);
+        Self(Arc::new(Inner { options, extended: RwLock::new(extended), components: RwLock::default() }))
+    }
+
+    /// Sets an extended entry; an empty key is ignored.
+    pub fn set(&self, key: &str, value: String) {
+        if !key.is_empty() {
+            self.0.extended.write().insert(key.to_owned(), value);
+        }
+    }
+
+    pub fn add_component(&self, component: ComponentInfo) {
+        let mut components = self.0.components.write();
+        components.retain(|c| c.name != component.name);
+        components.push(component);
+    }
+
+    pub fn remove_component(&self, name: &str) {
+        self.0.components.write().retain(|c| c.name != name);
+    }
+
+    pub fn document(&self, pubsub: &PubSubService, _invoke: &InvokeService) -> Document {
+        let mut extended = self.0.extended.read().clone();
+        // Always the true version, whatever was set.
+        extended.insert("daprRuntimeVersion".to_owned(), self.0.options.runtime_version.clone());
+        Document {
+            options: self.0.options.clone(),
+            extended,
+            components: self.0.components.read().clone(),
+            subscriptions: pubsub.subscriptions(),
+        }
+    }
+}
+
+impl Document {
+    /// The HTTP form: empty fields left out, `rules` flat.
+    pub fn to_json(&self) -> Value {
+        let mut out = Map::new();
+        out.insert("id".into(), json!(self.options.identity.app_id()));
+        out.insert("runtimeVersion".into(), json!(self.options.runtime_version));
+        list(&mut out, "enabledFeatures", self.options.enabled_features.iter().map(|f| json!(f)));
+        list(&mut out, "components", self.components.iter().map(component_json));
+        out.insert("extended".into(), json!(self.extended));
+        list(&mut out, "subscriptions", self.subscriptions.iter().map(subscription_json));
+        list(&mut out, "httpEndpoints", self.options.http_endpoints.iter().map(|n| json!({"name": n})));
+        list(&mut out, "resiliencies", self.options.resiliencies.iter().map(|n| json!({"name": n})));
+        out.insert(
+            "appConnectionProperties".into(),
+            self.options.app_connection.as_ref().map_or_else(|| json!({}), connection_json),
+        );
+        out.insert(
+            "actorRuntime".into(),
+            json!({"runtimeStatus": "DISABLED", "hostReady": false, "placement": "placement: disconnected"}),
+        );
+        out.insert("scheduler".into(), json!({}));
+        out.insert("workflows".into(), json!({}));
+        Value::Object(out)
+    }
+}
+
+fn list(out: &mut Map<String, Value>, name: &str, items: impl Iterator<Item = Value>) {
+    let items: Vec<_> = items.collect();
+    if !items.is_empty() {
+        out.insert(name.to_owned(), Value::Array(items));
+    }
+}
+
+fn component_json(c: &ComponentInfo) -> Value {
+    let mut out = json!({"name": c.name, "type": c.component_type, "version": c.version});
+    if !c.capabilities.is_empty() {
+        out["capabilities"] = json!(c.capabilities);
+    }
+    out
+}
+
+fn subscription_json(s: &SubscriptionInfo) -> Value {
+    let mut out = json!({
+        "pubsubname": s.pubsub_name, "topic": s.topic,
+        "deadLetterTopic": s.dead_letter_topic, "type": s.kind.as_str(),
+    });
+    if !s.metadata.is_empty() {
+        out["metadata"] = json!(s.metadata);
+    }
+    let rules: Vec<Value> = s
+        .rules
+        .iter()
+        .map(|(matching, path)| {
+            let mut rule = Map::new();
+            if !matching.is_empty() {
+                rule.insert("match".into(), json!(matching));
+            }
+            if !path.is_empty() {
+                rule.insert("path".into(), json!(path));
+            }
+            Value::Object(rule)
+        })
+        .collect();
+    if !rules.is_empty() {
+        out["rules"] = Value::Array(rules);
+    }
+    out
+}
+
+fn connection_json(c: &AppConnection) -> Value {
+    let mut out = json!({"protocol": c.protocol.as_str(), "channelAddress": c.channel_address});
+    if c.port != 0 {
+        out["port"] = json!(c.port);
+    }
+    if c.max_concurrency > 0 {
+        out["maxConcurrency"] = json!(c.max_concurrency);
+    }
+    if let Some(health) = &c.health {
+        let mut h = json!({
+            "healthProbeInterval": health.interval,
+            "healthProbeTimeout": health.timeout,
+            "healthThreshold": health.threshold,
+        });
+        if !health.path.is_empty() {
+            h["healthCheckPath"] = json!(health.path);
+        }
+        out["health"] = h;
+    }
+    out
+}

@@ -1,0 +1,52 @@
+//! The API between sidecars (api.md §7.10).
+
+use std::sync::Arc;
+
+use dapr_blocks::invoke::{CALL_LOCAL_STREAM, call_local, serve_stream};
+use dapr_errors::Code;
+use dapr_transport::Body;
+use dapr_transport::server::{Peer, Service};
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::reflection::Reflection;
+use super::{proxy, status};
+use crate::Api;
+
+const SERVICE: &str = "/dapr.proto.internals.v1.ServiceInvocation/";
+
+/// What other sidecars call.
+pub struct InternalApi {
+    api: Arc<Api>,
+    reflection: Reflection,
+    /// Largest message in bytes; 0 for none.
+    max_message: usize,
+}
+
+impl InternalApi {
+    pub fn new(api: Arc<Api>, max_message: usize) -> Self {
+        Self { api, reflection: Reflection::new(), max_message }
+    }
+}
+
+impl Service for InternalApi {
+    async fn call(&self, request: Request<Incoming>, _: Peer) -> Response<Body> {
+        let path = request.uri().path();
+        if path == CALL_LOCAL_STREAM {
+            let body = Body::from_incoming(request.into_body());
+            return serve_stream(self.api.invoke.app_channel(), body, self.max_message).await;
+        }
+        match path.strip_prefix(SERVICE) {
+            Some("CallLocal") => {
+                let body = Body::from_incoming(request.into_body());
+                call_local(self.api.invoke.app_channel(), body, self.max_message).await
+            }
+            Some("CallActor" | "CallActorStream" | "CallActorReminder") => {
+                status::response(Code::Unimplemented, "this sidecar hosts no actors in this release", &[])
+            }
+            Some(_) => status::response(Code::Unimplemented, "unknown method", &[]),
+            None if Reflection::serves(path) => self.reflection.call(request).await,
+            None => proxy::from_peer(&self.api, request.map(Body::from_incoming)).await,
+        }
+    }
+}

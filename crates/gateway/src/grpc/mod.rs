@@ -1,0 +1,22 @@
+//! The gRPC APIs: the application's, and the one between sidecars. Calls of
+//! services that are not ours are proxied, frame by frame.
+
+mod access;
+mod bindings;
+mod convert;
+mod internal;
+mod invoke;
+mod pubsub;
+mod proxy;
+mod reflection;
+mod secrets;
+mod server;
+mod service;
+mod state;
+mod status;
+
+mod system;
+mod unserved;
+
+pub use internal::InternalApi;
+pub use server::{GrpcApi, Options};

@@ -1,0 +1,103 @@
+//! The transparent proxy: calls of services that are not ours go to an
+//! application, ours or another's, without being decoded (api.md §7.7).
+
+use dapr_errors::Code;
+use dapr_transport::Body;
+use dapr_transport::client::{ClientError, H2Channel};
+use http::header::{CONNECTION, HOST};
+use http::{HeaderMap, HeaderValue, Request, Response};
+
+use super::status;
+use crate::Api;
+
+const CALLEE: &str = "dapr-callee-app-id";
+const TARGET: &str = "dapr-app-id";
+const CALLER: &str = "dapr-caller-app-id";
+const TOKEN: &str = "dapr-api-token";
+
+/// A call that arrived on the application's port.
+pub async fn from_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
+    let headers = request.headers_mut();
+    let target = match target(headers) {
+        Some(target) => target,
+        None => return missing_target(),
+    };
+    headers.remove(TARGET);
+    headers.remove(CALLEE);
+    let own = api.identity.app_id();
+    let (id, namespace) = target.split_once('.').unwrap_or((&target, api.identity.namespace()));
+    if id == own {
+        return to_app(api, request).await;
+    }
+    let headers = request.headers_mut();
+    set(headers, CALLER, own);
+    set(headers, CALLEE, id);
+    let address = match api.invoke.resolve(id, namespace).await {
+        Ok(address) => address,
+        Err(error) => return status::response(Code::Internal, &format!("failed to proxy request: {error}"), &[]),
+    };
+    forward(&api.invoke.peer(&address), request).await
+}
+
+/// A call that arrived from another sidecar.
+pub async fn from_peer(api: &Api, mut request: Request<Body>) -> Response<Body> {
+    if target(request.headers()).is_none() {
+        return missing_target();
+    }
+    request.headers_mut().remove(TARGET);
+    request.headers_mut().remove(CALLEE);
+    to_app(api, request).await
+}
+
+async fn to_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
+    let Some(channel) = api.invoke.app_channel() else {
+        return status::response(Code::Internal, "app channel is not initialized", &[]);
+    };
+    if !channel.health().is_healthy() {
+        return status::response(Code::Internal, "app is not in a healthy state", &[]);
+    }
+    let Some(grpc) = channel.grpc() else {
+        return status::response(Code::Internal, "cannot proxy a gRPC call: the application does not speak gRPC", &[]);
+    };
+    request.headers_mut().remove(TOKEN);
+    if let Some((name, value)) = grpc.token_header() {
+        request.headers_mut().insert(name, value);
+    }
+    let slot = channel.slot().await;
+    let response = forward(grpc.channel(), request).await;
+    match slot {
+        None => response,
+        Some(slot) => response.map(|body| Body::boxed(body).guarded(slot)),
+    }
+}
+
+async fn forward(channel: &H2Channel, mut request: Request<Body>) -> Response<Body> {
+    request.headers_mut().remove(HOST);
+    request.headers_mut().remove(CONNECTION);
+    match channel.send(request).await {
+        Ok(response) => response,
+        Err(ClientError::Connect(error)) => {
+            status::response(Code::Unavailable, &format!("connection error: desc = \"transport: Error while dialing: {error}\""), &[])
+        }
+        Err(ClientError::Broken(error)) => status::response(Code::Unavailable, &error.to_string(), &[]),
+    }
+}
+
+fn target(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CALLEE).or_else(|| headers.get(TARGET))?;
+    value.to_str().ok().filter(|v| !v.is_empty()).map(str::to_owned)
+}
+
+fn missing_target() -> Response<Body> {
+    status::response(
+        Code::Unknown,
+        "failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found",
+        &[],
+    )
+}
+
+fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,97 @@
+use std::sync::Arc;
+
+use dapr_resources::configuration::ApiAccess;
+use dapr_transport::server::{Peer, Service};
+use dapr_transport::{Body, BoxError};
+use dapr_wire::runtime::v1::dapr_server::DaprServer;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tower_service::Service as _;
+
+use super::access::{Access, denied};
+use super::proxy;
+use super::service::DaprService;
+use super::reflection::Reflection;
+use crate::Api;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `DAPR_API_TOKEN`.
+    pub token: Option<String>,
+    pub access: ApiAccess,
+    /// `--max-body-size`; 0 for no limit.
+    pub max_message: usize,
+    pub api_log: bool,
+}
+
+/// The application's gRPC API on one listener.
+pub struct GrpcApi {
+    api: Arc<Api>,
+    access: Access,
+    service: DaprServer<DaprService>,
+    reflection: Reflection,
+    api_log: bool,
+}
+
+impl GrpcApi {
+    pub fn new(api: Arc<Api>, options: Options) -> Self {
+        let limit = if options.max_message == 0 { usize::MAX } else { options.max_message };
+        let service = DaprServer::new(DaprService::new(api.clone()))
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(limit);
+        Self {
+            api,
+            access: Access::new(options.token, &options.access),
+            service,
+            reflection: Reflection::new(),
+            api_log: options.api_log,
+        }
+    }
+
+    async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
+        if let Err(refusal) = self.access.authorize(request.headers_mut()) {
+            return refusal;
+        }
+        match self.access.method(request.uri().path()) {
+            Some(true) => unpack(self.service.clone().call(request).await),
+            Some(false) => denied(),
+            None if Reflection::serves(request.uri().path()) => self.reflection.call(request).await,
+            None => proxy::from_app(&self.api, request.map(Body::from_incoming)).await,
+        }
+    }
+}
+
+impl Service for GrpcApi {
+    async fn call(&self, request: Request<Incoming>, _: Peer) -> Response<Body> {
+        if !self.api_log {
+            return self.answer(request).await;
+        }
+        let started = std::time::Instant::now();
+        let method = request.uri().path().to_owned();
+        let agent = request.headers().get("user-agent").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let response = self.answer(request).await;
+        let code = dapr_transport::grpc::status_of(response.headers()).map_or(0, |(code, _)| code);
+        tracing::info!(
+            target: "dapr.runtime.grpc.api-info",
+            method,
+            useragent = agent,
+            duration = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            code,
+            "gRPC API Called"
+        );
+        response
+    }
+}
+
+/// Generated services never fail; their body becomes ours.
+pub fn unpack<B, E>(answer: Result<Response<B>, E>) -> Response<Body>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    E: std::fmt::Display,
+{
+    match answer {
+        Ok(response) => response.map(Body::boxed),
+        Err(error) => super::status::response(dapr_errors::Code::Internal, &error.to_string(), &[]),
+    }
+}

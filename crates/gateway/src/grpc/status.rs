@@ -1,0 +1,29 @@
+use dapr_errors::{ApiError, Code};
+use dapr_transport::{Body, grpc};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+use tonic::Status;
+
+/// A catalogue error as the status that generated services answer with.
+pub fn from_api(error: &ApiError) -> Status {
+    Status::with_details(tonic::Code::from_i32(error.code as i32), error.message.clone(), error.to_grpc_details())
+}
+
+/// An answer that is only a status, for calls that no generated service sees.
+pub fn response(code: Code, message: &str, details: &[u8]) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(code as i32));
+    if let Ok(message) = HeaderValue::try_from(grpc::percent_encode(message)) {
+        headers.insert("grpc-message", message);
+    }
+    if !details.is_empty() {
+        use base64::Engine;
+        let text = base64::engine::general_purpose::STANDARD_NO_PAD.encode(details);
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert("grpc-status-details-bin", value);
+        }
+    }
+    response
+}

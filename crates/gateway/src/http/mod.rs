@@ -1,0 +1,22 @@
+//! The HTTP API. One table ([`routes`]) says which path leads where; what
+//! matches nothing is service invocation.
+
+mod bindings;
+mod call;
+mod cors;
+mod health;
+mod invoke;
+mod metadata;
+mod pubsub;
+pub(crate) mod refusals;
+pub mod reply;
+mod router;
+pub mod routes;
+mod secrets;
+mod server;
+mod state;
+mod unserved;
+
+pub use call::{Call, Params};
+pub use cors::Cors;
+pub use server::{ApiLog, HttpApi, Options};

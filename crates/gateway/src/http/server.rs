@@ -1,0 +1,227 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use dapr_gocompat::path;
+use dapr_kernel::AppIdentity;
+use dapr_resources::configuration::ApiAccess;
+use dapr_telemetry::catalogue::HttpServerMetrics;
+use dapr_transport::Body;
+use dapr_transport::server::{Peer, Service};
+use http::header::{HeaderName, ORIGIN, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::call::{Call, Params};
+use super::cors::Cors;
+use super::router::Router;
+use super::routes::{Route, TABLE};
+use super::{invoke, reply};
+use crate::Api;
+
+const TOKEN: HeaderName = HeaderName::from_static("dapr-api-token");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What a request without a trace of its own is given (runtime.md §18.1).
+const ZERO_TRACEPARENT: HeaderValue =
+    HeaderValue::from_static("00-00000000000000000000000000000000-0000000000000000-00");
+/// Room that the reference adds to `--read-buffer-size`.
+const HEADER_SLACK: usize = 4096;
+
+/// How the API is served.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub identity: AppIdentity,
+    /// `DAPR_API_TOKEN`.
+    pub token: Option<String>,
+    pub cors: Option<Cors>,
+    /// `--max-body-size`; `None` for no limit.
+    pub max_body: Option<u64>,
+    /// `--read-buffer-size` in bytes.
+    pub max_header: usize,
+    pub access: ApiAccess,
+    pub api_log: Option<ApiLog>,
+    /// Whether trace headers are written at all (`samplingRate` is not 0).
+    pub tracing: bool,
+}
+
+/// `--enable-api-logging` and its Configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ApiLog {
+    pub obfuscate_urls: bool,
+    pub omit_health_checks: bool,
+}
+
+/// The HTTP API on one listener.
+pub struct HttpApi {
+    api: Arc<Api>,
+    router: Router,
+    options: Options,
+    metrics: Option<HttpServerMetrics>,
+    /// Only metadata and health, nothing else (api.md §1).
+    public: bool,
+    invoke_allowed: bool,
+}
+
+impl HttpApi {
+    pub fn new(api: Arc<Api>, options: Options, metrics: Option<HttpServerMetrics>) -> Self {
+        let router = Router::new(TABLE.iter().filter(|r| allowed(&options.access, r)));
+        let invoke_allowed = options.access.allows_http("invoke", "v1", "v1.0/invoke");
+        Self { api, router, options, metrics, public: false, invoke_allowed }
+    }
+
+    /// The public port: metadata and health without a token.
+    pub fn public(api: Arc<Api>, mut options: Options, metrics: Option<HttpServerMetrics>) -> Self {
+        options.token = None;
+        options.cors = None;
+        options.api_log = None;
+        options.max_body = None;
+        let router = Router::new(TABLE.iter().filter(|r| r.public && allowed(&options.access, r)));
+        Self { api, router, options, metrics, public: true, invoke_allowed: false }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        if header_bytes(&parts.headers) > self.options.max_header + HEADER_SLACK {
+            return reply::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "431 Request Header Fields Too Large");
+        }
+        let origin = self.options.cors.as_ref().and_then(|_| parts.headers.get(ORIGIN).cloned());
+        let traceparent = parts.headers.get(TRACEPARENT).cloned();
+        let is_health = parts.uri.path().contains("/healthz");
+        let mut call = Call {
+            method: parts.method,
+            path: clean(parts.uri.path()),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            headers: parts.headers,
+            params: Params::default(),
+            body: Body::from_incoming(body).limited(self.options.max_body),
+            peer,
+        };
+        if let Some(cors) = &self.options.cors
+            && Cors::is_preflight(&call.method, &call.headers)
+        {
+            return cors.preflight(&call.headers);
+        }
+        let mut response = match self.authorize(&mut call) {
+            Ok(()) => self.dispatch(call).await,
+            Err(refusal) => refusal,
+        };
+        if self.options.tracing && !is_health && !response.headers().contains_key(TRACEPARENT) {
+            response.headers_mut().insert(TRACEPARENT, traceparent.unwrap_or(ZERO_TRACEPARENT));
+        }
+        if let Some(cors) = &self.options.cors {
+            cors.decorate(origin.as_ref(), response.headers_mut());
+        }
+        response
+    }
+
+    fn authorize(&self, call: &mut Call) -> Result<(), Response<Body>> {
+        let Some(token) = &self.options.token else { return Ok(()) };
+        let open = call.method == http::Method::GET
+            && matches!(call.path.as_str(), "/v1.0/healthz" | "/v1.0/healthz/outbound");
+        let given = call.headers.remove(TOKEN);
+        let matches = given.is_some_and(|g| dapr_security::api_token::matches(token, g.as_bytes()));
+        if open || matches { Ok(()) } else { Err(reply::text(StatusCode::UNAUTHORIZED, "invalid api token")) }
+    }
+
+    async fn dispatch(&self, mut call: Call) -> Response<Body> {
+        let started = Instant::now();
+        let found = match self.router.find(&call.method, &call.path) {
+            Ok(found) => found,
+            Err(bad) => {
+                let text = format!("failed to unescape request parameter {}. Error: {}", dapr_gocompat::quote::quote(bad.name), bad.reason);
+                return reply::text(StatusCode::BAD_REQUEST, text);
+            }
+        };
+        let (method, path) = (call.method.clone(), self.metrics.is_some().then(|| call.path.clone()));
+        let request_bytes = http_body::Body::size_hint(&call.body).exact().unwrap_or(0);
+        let log = self.log_line(&call, found.as_ref().map(|(r, _)| *r));
+        let response = match found {
+            Some((route, params)) => {
+                call.params = params;
+                (route.handler)(self.api.clone(), call).await
+            }
+            None if self.public => return reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+            None if self.invoke_allowed => invoke::fallback(&self.api, call).await,
+            None => return reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        };
+        let elapsed = started.elapsed();
+        if let Some(line) = log {
+            line.write(&response, elapsed);
+        }
+        if let (Some(metrics), Some(path)) = (&self.metrics, path) {
+            let size = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
+            metrics.record(method.as_str(), &path, response.status().as_u16(), elapsed, request_bytes, size);
+        }
+        response
+    }
+
+    fn log_line(&self, call: &Call, route: Option<&'static Route>) -> Option<LogLine> {
+        let log = self.options.api_log?;
+        if log.omit_health_checks && call.path.contains("/healthz") {
+            return None;
+        }
+        let method = if log.obfuscate_urls {
+            route.map_or("InvokeService", |r| r.name).to_owned()
+        } else {
+            format!("{} {}", call.method, call.path)
+        };
+        let user_agent = call.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        Some(LogLine { method, user_agent })
+    }
+}
+
+struct LogLine {
+    method: String,
+    user_agent: String,
+}
+
+impl LogLine {
+    fn write(&self, response: &Response<Body>, elapsed: std::time::Duration) {
+        let size = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
+        tracing::info!(
+            target: "dapr.runtime.http-info",
+            method = self.method,
+            useragent = self.user_agent,
+            code = response.status().as_u16(),
+            size,
+            duration = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            "HTTP API Called"
+        );
+    }
+}
+
+impl Service for HttpApi {
+    async fn call(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        self.answer(request, peer).await
+    }
+}
+
+fn allowed(access: &ApiAccess, route: &Route) -> bool {
+    route.open || access.allows_http(route.group, route.version, route.pattern)
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum()
+}
+
+/// `path.Clean` on the escaped path; the usual path needs nothing.
+fn clean(escaped: &str) -> String {
+    let needs = escaped.contains("//")
+        || (escaped.len() > 1 && escaped.ends_with('/'))
+        || escaped.split('/').any(|s| s == "." || s == "..")
+        || !escaped.starts_with('/');
+    if needs { path::clean(&format!("/{escaped}")) } else { escaped.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_while_escaped() {
+        assert_eq!(clean("/a"), "/a");
+        assert_eq!(clean("/a//b/"), "/a/b");
+        assert_eq!(clean("/a/../b"), "/b");
+        assert_eq!(clean("/a/%2e%2e/b"), "/a/%2e%2e/b");
+        assert_eq!(clean("/"), "/");
+    }
+}

@@ -1,0 +1,187 @@
+//! Serving HTTP/1.1 and HTTP/2 on one listener, with graceful stop.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dapr_kernel::tasks::TaskGroup;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::Body;
+use crate::listen::Listener;
+
+/// Largest buffer of an HTTP/1 connection. Header limits are checked by the
+/// services; a small buffer here would only slow bodies down.
+const HTTP1_MAX_BUFFER: usize = 128 * 1024;
+/// HTTP/2 receive windows: what a peer may send unasked.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+const H2_MAX_FRAME: u32 = 64 * 1024;
+/// Streams that one peer may have open.
+const H2_MAX_STREAMS: u32 = 10_000;
+/// Pause after a failed accept (file descriptors exhausted).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Which versions a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 and, by prior knowledge, HTTP/2.
+    Http,
+    /// HTTP/1.1 only.
+    Http1Only,
+    /// HTTP/2 only: gRPC.
+    Http2Only,
+}
+
+/// How connections are served.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub protocol: Protocol,
+    /// Time for a request's head to arrive.
+    pub header_timeout: Duration,
+    /// HTTP/2: largest header list in bytes.
+    pub max_header_list: u32,
+    /// HTTP/2: ping interval and patience; `None` sends no pings.
+    pub keepalive: Option<(Duration, Duration)>,
+    /// How long a stop waits for requests in flight; `None` for ever.
+    pub drain: Option<Duration>,
+}
+
+impl Options {
+    pub fn http(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            header_timeout: Duration::from_secs(10),
+            max_header_list: 1 << 20,
+            keepalive: None,
+            drain: Some(Duration::from_secs(10)),
+        }
+    }
+
+    /// `max_header_list` in bytes.
+    pub fn grpc(max_header_list: u32) -> Self {
+        Self {
+            protocol: Protocol::Http2Only,
+            keepalive: Some((Duration::from_secs(10), Duration::from_secs(5))),
+            max_header_list,
+            drain: None,
+            ..Self::http(Protocol::Http2Only)
+        }
+    }
+}
+
+/// The peer of a connection; `None` on Unix sockets.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub Option<SocketAddr>);
+
+/// Answers one request. Errors are answers too, hence infallible.
+pub trait Service: Send + Sync + 'static {
+    fn call(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Serves until `tasks` is told to stop, then drains as `options` says.
+pub async fn serve<S: Service>(listener: Listener, service: Arc<S>, options: Options, tasks: TaskGroup) {
+    let graceful = GracefulShutdown::new();
+    let builder = Arc::new(builder(&options));
+    let shutdown = tasks.shutdown().clone();
+    let stopping = shutdown.wait();
+    tokio::pin!(stopping);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stopping => break,
+            accepted = accept(&listener) => accepted,
+        };
+        match accepted {
+            Ok(Accepted::Tcp(stream, addr)) => {
+                // Small answers must not wait for more data.
+                let _ = stream.set_nodelay(true);
+                connection(stream, Peer(Some(addr)), &builder, &service, &graceful, &tasks);
+            }
+            Ok(Accepted::Unix(stream)) => {
+                connection(stream, Peer(None), &builder, &service, &graceful, &tasks);
+            }
+            Err(error) => {
+                tracing::warn!(target: "dapr.runtime", "Accepting a connection failed: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    match options.drain {
+        Some(limit) => {
+            let _ = tokio::time::timeout(limit, graceful.shutdown()).await;
+        }
+        None => graceful.shutdown().await,
+    }
+}
+
+enum Accepted {
+    Tcp(tokio::net::TcpStream, SocketAddr),
+    Unix(tokio::net::UnixStream),
+}
+
+async fn accept(listener: &Listener) -> std::io::Result<Accepted> {
+    match listener {
+        Listener::Tcp(l) => l.accept().await.map(|(s, a)| Accepted::Tcp(s, a)),
+        Listener::Unix(l, _) => l.accept().await.map(|(s, _)| Accepted::Unix(s)),
+    }
+}
+
+fn builder(options: &Options) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.header_timeout)
+        .max_buf_size(HTTP1_MAX_BUFFER)
+        .half_close(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_frame_size(H2_MAX_FRAME)
+        .max_header_list_size(options.max_header_list)
+        .max_concurrent_streams(H2_MAX_STREAMS);
+    if let Some((interval, patience)) = options.keepalive {
+        builder.http2().keep_alive_interval(interval).keep_alive_timeout(patience);
+    }
+    match options.protocol {
+        Protocol::Http => builder,
+        Protocol::Http1Only => builder.http1_only(),
+        Protocol::Http2Only => builder.http2_only(),
+    }
+}
+
+fn connection<S: Service>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    builder: &Arc<auto::Builder<TokioExecutor>>,
+    service: &Arc<S>,
+    graceful: &GracefulShutdown,
+    tasks: &TaskGroup,
+) {
+    let service = service.clone();
+    let handler = service_fn(move |request: Request<Incoming>| {
+        let service = service.clone();
+        async move { Ok::<_, Infallible>(service.call(request, peer).await) }
+    });
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
+    let watched = graceful.watch(connection);
+    tasks.spawn("connection", async move {
+        if let Err(error) = watched.await {
+            // A peer that goes away is its own business; debug is enough.
+            tracing::debug!(target: "dapr.runtime", "Connection ended: {error}");
+        }
+    });
+}
