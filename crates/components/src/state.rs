@@ -217,6 +217,23 @@ pub struct KeysLikeRequest {
     pub continuation: Option<String>,
 }
 
+impl KeysLikeRequest {
+    /// Refuses an empty pattern, with the text that callers know.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.pattern.is_empty() { Err(Error::other("keys like pattern cannot be empty")) } else { Ok(()) }
+    }
+}
+
+/// The prefix of a delete-with-prefix request with its final `||`; an empty
+/// one is refused.
+pub fn prefix_to_delete(prefix: &str) -> Result<std::borrow::Cow<'_, str>, Error> {
+    match prefix {
+        "" | "||" => Err(Error::other("a prefix is required for deleteWithPrefix request")),
+        _ if prefix.ends_with("||") => Ok(prefix.into()),
+        _ => Ok(format!("{prefix}||").into()),
+    }
+}
+
 /// Result of the query API: raw items plus a token for the next page.
 #[derive(Clone, Debug, Default)]
 pub struct QueryResponse {

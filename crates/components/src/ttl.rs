@@ -43,7 +43,8 @@ pub fn state_ttl(metadata: &RequestMetadata) -> Result<StateTtl, String> {
     let Some(text) = metadata.get("ttlInSeconds").filter(|v| !v.is_empty()) else {
         return Ok(StateTtl::Absent);
     };
-    let seconds: i64 = text.parse().map_err(|_| format!("{PREFIX}strconv.ParseInt: parsing {text:?}: invalid syntax"))?;
+    let seconds: i64 =
+        text.parse().map_err(|_| format!("{PREFIX}strconv.ParseInt: parsing {text:?}: invalid syntax"))?;
     match i32::try_from(seconds) {
         Ok(s) if s < -1 => Err(format!("{PREFIX}must be -1 or greater")),
         Ok(s) if s <= 0 => Ok(StateTtl::Never),
@@ -65,8 +66,14 @@ mod tests {
         assert_eq!(message_ttl(&md("TTLInSeconds", "3")), Ok(Some(Duration::from_secs(3))));
         assert_eq!(message_ttl(&md("ttl", "150ms")), Ok(Some(Duration::from_millis(150))));
         assert_eq!(message_ttl(&md("ttl", "-1s")), Ok(Some(Duration::ZERO)));
-        assert_eq!(message_ttl(&md("ttl", "0")).unwrap_err(), "ttl value must be higher than zero: actual is '0'");
-        assert_eq!(message_ttl(&md("ttl", "x")).unwrap_err(), "ttl value must be a valid integer: actual is 'x'");
+        assert_eq!(
+            message_ttl(&md("ttl", "0")).unwrap_err(),
+            "ttl value must be higher than zero: actual is '0'"
+        );
+        assert_eq!(
+            message_ttl(&md("ttl", "x")).unwrap_err(),
+            "ttl value must be a valid integer: actual is 'x'"
+        );
         assert_eq!(message_ttl(&RequestMetadata::new()), Ok(None));
     }
 
