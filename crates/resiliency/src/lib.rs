@@ -1,0 +1,28 @@
+//! Timeout, retry and circuit breaker as one engine, and the resolution of
+//! `Resiliency` resources into the policy of one call (runtime.md §3.5).
+//!
+//! It must not know what is called: no HTTP, no gRPC, no component, no
+//! resource loader. [`core`] holds the state machines without clock or I/O;
+//! [`Policy::run`] drives them on tokio. Entry types: [`spec::Resource`],
+//! [`Policies`], [`Policy`], [`Outcome`].
+#![forbid(unsafe_code)]
+
+mod breaker;
+pub mod core;
+mod explain;
+mod observe;
+mod policies;
+mod policy;
+mod resolve;
+pub mod spec;
+mod status;
+mod trip;
+
+pub use breaker::CircuitBreaker;
+pub use explain::{Choice, Explanation, Origin, Target};
+pub use observe::{Attachment, Flow, Observer, PolicyKind, Source};
+pub use policies::{LoadError, PoliciesBuilder, Warning};
+pub use policy::{Attempt, Outcome, Policy, PolicyError, PolicyParts};
+pub use resolve::{Builtin, Direction, Kind, Policies};
+pub use status::{CodeRanges, Matching, PatternError, StatusCode};
+pub use trip::Trip;
