@@ -4,6 +4,7 @@
 mod bindings;
 mod call;
 mod cors;
+mod fields;
 mod health;
 mod invoke;
 mod metadata;

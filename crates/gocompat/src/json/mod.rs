@@ -1,11 +1,13 @@
 //! JSON with the output, leniency and messages of Go's `encoding/json`
 //! (api.md §1.2).
 
+mod compact;
 mod decode;
 mod encode;
 
 use serde_json::Value;
 
+pub use compact::compact;
 pub use decode::{JsonError, decode_first, decode_whole, normalize};
 pub use encode::{escape_str, to_go_json, write_go_json};
 

@@ -1,0 +1,8 @@
+//! State management: key prefixes, validation and the choice between single
+//! and bulk operations (api.md §2.1).
+
+mod key;
+mod service;
+
+pub use key::{IllegalKey, KeyPrefix};
+pub use service::{BulkGetError, StateError, StateService, Store};

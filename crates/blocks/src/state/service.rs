@@ -1,0 +1,268 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use dapr_components::Properties;
+use dapr_components::state::{
+    BulkItem, DeleteRequest, Error, Feature, GetRequest, Item, Operation, QueryResponse, RequestMetadata, SetRequest,
+    StateStore, TransactionRequest,
+};
+use dapr_errors::{ApiError, state as errors};
+use dapr_kernel::AppIdentity;
+
+use super::key::{IllegalKey, KeyPrefix};
+
+/// A loaded store with the settings that the runtime applies to it.
+#[derive(Clone)]
+pub struct Store {
+    pub name: Arc<str>,
+    pub store: Arc<dyn StateStore>,
+    pub prefix: KeyPrefix,
+}
+
+/// Why a call failed: the adapters differ in how they show an illegal key.
+#[derive(Debug)]
+pub enum StateError {
+    IllegalKey { key: String, store: String },
+    Api(ApiError),
+}
+
+impl From<ApiError> for StateError {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl StateError {
+    /// `nested` is the HTTP form of an illegal key (api.md §3.3).
+    pub fn into_api(self, nested: bool) -> ApiError {
+        match self {
+            Self::Api(error) => error,
+            Self::IllegalKey { key, store } => errors::illegal_key(&key, &store, nested),
+        }
+    }
+}
+
+type Stores = HashMap<String, Store>;
+
+/// State management. Cloning shares it.
+#[derive(Clone)]
+pub struct StateService(Arc<Inner>);
+
+struct Inner {
+    identity: AppIdentity,
+    stores: ArcSwap<Stores>,
+}
+
+impl StateService {
+    pub fn new(identity: AppIdentity) -> Self {
+        Self(Arc::new(Inner { identity, stores: ArcSwap::default() }))
+    }
+
+    /// Adds or replaces a store.
+    pub fn add(&self, name: &str, store: Arc<dyn StateStore>, properties: &Properties) -> Result<(), IllegalKey> {
+        let prefix = KeyPrefix::from_properties(properties, name, &self.0.identity)?;
+        self.0.stores.rcu(|stores| {
+            let mut next = Stores::clone(stores);
+            next.insert(name.to_owned(), Store { name: name.into(), store: store.clone(), prefix: prefix.clone() });
+            next
+        });
+        Ok(())
+    }
+
+    pub fn remove(&self, name: &str) -> Option<Store> {
+        let removed = self.0.stores.load().get(name).cloned();
+        self.0.stores.rcu(|stores| {
+            let mut next = Stores::clone(stores);
+            next.remove(name);
+            next
+        });
+        removed
+    }
+
+    /// `app_id` in the error's details: HTTP shows it.
+    pub fn store(&self, name: &str, show_app: bool) -> Result<Store, ApiError> {
+        let stores = self.0.stores.load();
+        if let Some(store) = stores.get(name) {
+            return Ok(store.clone());
+        }
+        let app = show_app.then(|| self.0.identity.app_id());
+        Err(if stores.is_empty() { errors::not_configured(name, app) } else { errors::not_found(name, app) })
+    }
+}
+
+impl Store {
+    fn key(&self, key: &str) -> Result<String, StateError> {
+        self.prefix
+            .apply(key)
+            .map_err(|IllegalKey(key)| StateError::IllegalKey { key, store: self.name.to_string() })
+    }
+
+    pub async fn get(&self, mut request: GetRequest) -> Result<Option<Item>, StateError> {
+        let given = std::mem::take(&mut request.key);
+        request.key = self.key(&given)?;
+        self.store.get(&request).await.map_err(|e| with_rich(errors::get_failed(&given, &self.name, &e), &e).into())
+    }
+
+    /// Every key gets an entry, named as the caller named it.
+    pub async fn bulk_get(
+        &self,
+        keys: Vec<String>,
+        metadata: &RequestMetadata,
+        parallelism: i32,
+    ) -> Result<Vec<BulkItem>, BulkGetError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut requests = Vec::with_capacity(keys.len());
+        for key in &keys {
+            let key = self.key(key).map_err(BulkGetError::Refused)?;
+            requests.push(GetRequest { key, metadata: metadata.clone(), ..GetRequest::default() });
+        }
+        let parallelism = usize::try_from(parallelism).unwrap_or(0);
+        let mut items = self.store.bulk_get(&requests, parallelism).await.map_err(BulkGetError::Store)?;
+        for item in &mut items {
+            item.key = KeyPrefix::strip(&item.key).to_owned();
+        }
+        Ok(items)
+    }
+
+    pub async fn save(&self, mut items: Vec<SetRequest>) -> Result<(), StateError> {
+        for item in &mut items {
+            item.key = self.key(&item.key)?;
+        }
+        let result = match items.as_slice() {
+            [] => return Ok(()),
+            [one] => self.store.set(one).await,
+            many => self.store.bulk_set(many).await,
+        };
+        result.map_err(|e| with_rich(errors::save_failed(&self.name, failure(&e), flat(&e)), &e).into())
+    }
+
+    pub async fn delete(&self, mut request: DeleteRequest) -> Result<(), StateError> {
+        let given = std::mem::take(&mut request.key);
+        request.key = self.key(&given)?;
+        self.store
+            .delete(&request)
+            .await
+            .map_err(|e| with_rich(errors::delete_failed(&given, failure(&e), &e), &e).into())
+    }
+
+    pub async fn bulk_delete(&self, mut items: Vec<DeleteRequest>) -> Result<(), StateError> {
+        for item in &mut items {
+            item.key = self.key(&item.key)?;
+        }
+        let result = match items.as_slice() {
+            [] => return Ok(()),
+            [one] => self.store.delete(one).await,
+            many => self.store.bulk_delete(many).await,
+        };
+        result.map_err(|e| with_rich(errors::bulk_delete_failed(&self.name, failure(&e), flat(&e)), &e).into())
+    }
+
+    pub async fn transact(&self, operations: Vec<Operation>, metadata: RequestMetadata) -> Result<(), StateError> {
+        self.check_transactional()?;
+        if operations.is_empty() {
+            return Ok(());
+        }
+        let mut prefixed = Vec::with_capacity(operations.len());
+        for operation in operations {
+            prefixed.push(match operation {
+                Operation::Upsert(mut r) => {
+                    r.key = self.key(&r.key)?;
+                    Operation::Upsert(r)
+                }
+                Operation::Delete(mut r) => {
+                    r.key = self.key(&r.key)?;
+                    Operation::Delete(r)
+                }
+            });
+        }
+        if let Some(limit) = self.store.max_transaction_size()
+            && prefixed.len() > limit
+        {
+            return Err(errors::too_many_transactions(&self.name, prefixed.len(), limit).into());
+        }
+        let request = TransactionRequest { operations: prefixed, metadata };
+        self.store.transact(&request).await.map_err(|e| with_rich(errors::transaction_failed(&e), &e).into())
+    }
+
+    pub fn check_transactional(&self) -> Result<(), StateError> {
+        if self.store.features().contains(&Feature::Transactional) {
+            Ok(())
+        } else {
+            Err(errors::transactions_not_supported(&self.name).into())
+        }
+    }
+
+    pub async fn query(&self, query: &[u8], metadata: &RequestMetadata) -> Result<QueryResponse, StateError> {
+        if !self.store.features().contains(&Feature::QueryApi) {
+            return Err(errors::querying_not_supported(&self.name).into());
+        }
+        let mut response = self
+            .store
+            .query(query, metadata)
+            .await
+            .map_err(|e| StateError::from(with_rich(errors::query_failed(&self.name, &e), &e)))?;
+        for item in &mut response.results {
+            item.key = KeyPrefix::strip(&item.key).to_owned();
+        }
+        Ok(response)
+    }
+}
+
+/// A bulk read refused before, or failed in, the store.
+#[derive(Debug)]
+pub enum BulkGetError {
+    Refused(StateError),
+    Store(Error),
+}
+
+/// The kind that decides the status; of several failures the first ETag one.
+fn failure(error: &Error) -> errors::Failure {
+    match error {
+        Error::EtagMismatch(_) => errors::Failure::EtagMismatch,
+        Error::EtagInvalid(_) => errors::Failure::EtagInvalid,
+        Error::Bulk(keys) => keys
+            .iter()
+            .map(|k| failure(&k.error))
+            .find(|f| *f != errors::Failure::Other)
+            .unwrap_or(errors::Failure::Other),
+        _ => errors::Failure::Other,
+    }
+}
+
+/// The error that the message quotes: of several, the first ETag one.
+fn flat(error: &Error) -> String {
+    match error {
+        Error::Bulk(keys) => {
+            keys.iter().find(|k| k.error.is_etag()).map_or_else(|| error.to_string(), |k| k.error.to_string())
+        }
+        other => other.to_string(),
+    }
+}
+
+/// An error that brings its own status keeps it (api.md §2.1).
+fn with_rich(mut api: ApiError, error: &Error) -> ApiError {
+    if let Error::Rich { http, grpc, .. } = error {
+        api.http = *http;
+        api.code = dapr_errors::Code::from_i32(*grpc);
+    }
+    api
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dapr_components::state::KeyError;
+
+    #[test]
+    fn one_etag_conflict_among_many_failures_decides() {
+        let bulk = Error::Bulk(vec![
+            KeyError { key: "a".into(), error: Error::other("x") },
+            KeyError { key: "b".into(), error: Error::EtagMismatch(String::new()) },
+        ]);
+        assert_eq!(failure(&bulk), errors::Failure::EtagMismatch);
+        assert_eq!(flat(&bulk), "possible etag mismatch. error from state store");
+    }
+}
