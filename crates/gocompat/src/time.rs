@@ -28,6 +28,14 @@ pub fn rfc3339_local(time: SystemTime) -> String {
     format(time, offset, &format!("%Y-%m-%dT%H:%M:%S{zone}"))
 }
 
+/// Like [`rfc3339_local`] with the fraction, trailing zeros cut off: the time of
+/// a log line.
+pub fn rfc3339_nano_local(time: SystemTime) -> String {
+    let offset = TimeZone::system().to_offset(timestamp(time));
+    let zone = if offset == Offset::UTC { "Z" } else { "%:z" };
+    format(time, offset, &format!("%Y-%m-%dT%H:%M:%S%.f{zone}"))
+}
+
 /// Go's `Time.String` of a UTC time: `2006-01-02 15:04:05.999999999 +0000 UTC`.
 pub fn date_string(time: SystemTime) -> String {
     format(time, Offset::UTC, "%Y-%m-%d %H:%M:%S%.f +0000 UTC")
