@@ -50,6 +50,61 @@ fn is_print(c: char) -> bool {
     !probe.escape_debug().any(|c| c == '\\')
 }
 
+/// Undoes [`quote`], and reads Go's raw (backquoted) and character literals
+/// (Go `strconv.Unquote`). `None` when `text` is not exactly one literal.
+pub fn unquote(text: &str) -> Option<String> {
+    let mark = text.chars().next().filter(|c| "\"'`".contains(*c))?;
+    let inner = text[1..].strip_suffix(mark)?;
+    if mark == '`' {
+        return (!inner.contains('`')).then(|| inner.replace('\r', ""));
+    }
+    if inner.contains('\n') {
+        return None;
+    }
+    let mut out = Vec::with_capacity(inner.len());
+    let mut count = 0;
+    let mut rest = inner.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => push_unescaped(&mut out, &mut rest, mark)?,
+            c if c == mark => return None,
+            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+        count += 1;
+    }
+    if mark == '\'' && count != 1 {
+        return None;
+    }
+    Some(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+fn push_unescaped(out: &mut Vec<u8>, rest: &mut std::str::Chars<'_>, mark: char) -> Option<()> {
+    let digits = |rest: &mut std::str::Chars<'_>, count: usize, first: u32, radix: u32| {
+        (0..count).try_fold(first, |n, _| Some(n * radix + rest.next()?.to_digit(radix)?))
+    };
+    let byte = match rest.next()? {
+        'a' => 7,
+        'b' => 8,
+        'f' => 12,
+        'n' => b'\n',
+        'r' => b'\r',
+        't' => b'\t',
+        'v' => 11,
+        '\\' => b'\\',
+        c if c == mark => c as u8,
+        'x' => u8::try_from(digits(rest, 2, 0, 16)?).ok()?,
+        c @ '0'..='7' => u8::try_from(digits(rest, 2, c.to_digit(8)?, 8)?).ok()?,
+        c @ ('u' | 'U') => {
+            let code = digits(rest, if c == 'u' { 4 } else { 8 }, 0, 16)?;
+            out.extend_from_slice(char::from_u32(code)?.encode_utf8(&mut [0; 4]).as_bytes());
+            return Some(());
+        }
+        _ => return None,
+    };
+    out.push(byte);
+    Some(())
+}
+
 /// A list of strings as the `%v` verb prints it: `[a b]`.
 pub fn fmt_list(items: &[impl AsRef<str>]) -> String {
     let mut out = String::from("[");
@@ -65,6 +120,8 @@ pub fn fmt_list(items: &[impl AsRef<str>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -83,6 +140,38 @@ mod tests {
         ];
         for (text, quoted) in table {
             assert_eq!(quote(text), quoted);
+        }
+    }
+
+    #[test]
+    fn literals_are_unquoted() {
+        let table = [
+            (r#""""#, Some("")),
+            (r#""a\"\\\n\x41\101\u00e9\U0001F600""#, Some("a\"\\\nAA\u{e9}\u{1F600}")),
+            ("`a\\n\rb`", Some("a\\nb")),
+            ("'x'", Some("x")),
+            ("'xy'", None),
+            ("plain", None),
+            ("\"", None),
+            ("", None),
+            (r#""a"b""#, None),
+            ("\"a\nb\"", None),
+            (r#""\/""#, None),
+            (r#""\ud800""#, None),
+            (r#""\U99999999""#, None),
+            (r#""\'""#, None),
+            (r#""\400""#, None),
+            (r#""a\""#, None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(unquote(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_quoted_is_unquoted(text in any::<String>()) {
+            prop_assert_eq!(unquote(&quote(&text)), Some(text));
         }
     }
 
