@@ -68,6 +68,35 @@ struct State {
     closed: bool,
 }
 
+impl Shared {
+    /// Runs one step of the core and answers the callers that it settles, all
+    /// under one lock: a caller that comes in between would get the outcome of
+    /// a lookup that ended before it asked. Returns what is left to do.
+    fn step(&self, step: impl FnOnce(&mut Core) -> Vec<Effect>) -> Vec<Effect> {
+        let mut state = self.state.lock();
+        let mut effects = step(&mut state.core);
+        effects.retain(|effect| match effect {
+            Effect::Resolved(app_id) | Effect::NotFound(app_id) => {
+                state.answer_callers(app_id);
+                false
+            }
+            _ => true,
+        });
+        effects
+    }
+}
+
+impl State {
+    fn answer_callers(&mut self, app_id: &str) {
+        for waiter in self.waiters.remove(app_id).unwrap_or_default() {
+            let address = self.core.lookup(app_id).map(str::to_owned);
+            let outcome = address.ok_or_else(|| Error(format!("couldn't find service: {app_id}")));
+            // The caller may have given up.
+            let _ = waiter.send(outcome);
+        }
+    }
+}
+
 impl MdnsResolver {
     /// Opens and joins the sockets, then leaves the rest to a task of `tasks`:
     /// questions that arrive from here on are answered, the announcement and
@@ -203,7 +232,7 @@ impl Engine {
         let stop = self.stop.wait();
         tokio::pin!(stop);
         loop {
-            let effects = self.shared.state.lock().core.tick(Instant::now());
+            let effects = self.shared.step(|core| core.tick(Instant::now()));
             self.perform(effects);
             if std::mem::take(&mut first) {
                 registration = self.register();
@@ -251,11 +280,14 @@ impl Engine {
             if !self.network.is_neighbour(from) {
                 continue;
             }
-            let outcome = self.shared.state.lock().core.receive(&buffer[..length], from, Instant::now());
-            match outcome {
-                Ok(effects) => self.perform(effects),
-                Err(e) => tracing::trace!(target: "dapr.contrib", "packet from {from} ignored: {e}"),
-            }
+            let packet = &buffer[..length];
+            let effects = self.shared.step(|core| {
+                core.receive(packet, from, Instant::now()).unwrap_or_else(|e| {
+                    tracing::trace!(target: "dapr.contrib", "packet from {from} ignored: {e}");
+                    Vec::new()
+                })
+            });
+            self.perform(effects);
         }
     }
 
@@ -266,7 +298,8 @@ impl Engine {
                 Effect::Multicast { near, packet } => self.network.multicast(&packet, near),
                 Effect::Unicast { to, packet } => self.network.unicast(&packet, to),
                 Effect::ReadRegistry(app_id) => self.read_registry(&app_id),
-                Effect::Resolved(app_id) | Effect::NotFound(app_id) => self.answer_callers(&app_id),
+                // Dealt with where they arise.
+                Effect::Resolved(_) | Effect::NotFound(_) => {}
             }
         }
     }
@@ -284,25 +317,10 @@ impl Engine {
         }
     }
 
-    fn read_registry(&mut self, app_id: &str) {
+    fn read_registry(&self, app_id: &str) {
         let Some(registry) = &self.registry else { return };
         let addresses = registry.find(app_id);
-        let effects = self.shared.state.lock().core.registry_answer(app_id, &addresses, Instant::now());
-        for effect in effects {
-            if let Effect::Resolved(app_id) = effect {
-                self.answer_callers(&app_id);
-            }
-        }
-    }
-
-    fn answer_callers(&self, app_id: &str) {
-        let mut state = self.shared.state.lock();
-        for waiter in state.waiters.remove(app_id).unwrap_or_default() {
-            let address = state.core.lookup(app_id).map(str::to_owned);
-            let outcome = address.ok_or_else(|| Error(format!("couldn't find service: {app_id}")));
-            // The caller may have given up.
-            let _ = waiter.send(outcome);
-        }
+        self.shared.step(|core| core.registry_answer(app_id, &addresses, Instant::now()));
     }
 }
 

@@ -114,6 +114,19 @@ async fn the_local_registry_helps_where_multicast_is_blocked() {
     tasks.stop(Duration::from_secs(5)).await;
 }
 
+/// As where a firewall swallows multicast: questions leave, nothing comes back.
+#[tokio::test]
+async fn the_local_registry_answers_where_the_network_is_silent() {
+    let tasks = tasks();
+    let folder = tempfile::tempdir().unwrap();
+    let options = |interfaces| Options { interfaces, registry_dir: Some(folder.path().to_owned()) };
+    let asker = start(&unique("silent-asker"), 6035, options(InterfaceScope::Loopback), &tasks);
+    let mute = unique("silent-mute");
+    let _mute = start(&mute, 6036, options(InterfaceScope::None), &tasks);
+    assert_eq!(resolve(&asker, &mute).await.unwrap(), ["127.0.0.1:6036"]);
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
 #[tokio::test]
 async fn a_closed_resolver_answers_at_once() {
     let tasks = tasks();
