@@ -1,0 +1,21 @@
+//! Publish and subscribe: envelopes, scopes, subscriptions, routing and
+//! delivery (api.md §6).
+
+mod bulk_publish;
+mod bulk_subscribe;
+pub mod cloudevent;
+mod deliver;
+mod discovery;
+mod handler;
+mod route;
+mod scopes;
+mod service;
+mod streaming;
+mod subscriptions;
+
+pub use bulk_publish::{BulkCall, BulkEntryCall, BulkFailure};
+pub use discovery::Description;
+pub use route::{Bulk, Origin, Route, RouteError, Rule};
+pub use scopes::{Access, PubSubConfig};
+pub use service::{Options, PubSubService, PublishCall, Trace};
+pub use streaming::{StreamDelivery, StreamRequest};
