@@ -9,9 +9,28 @@
 //! [`Resiliency`] and [`diff::diff`].
 #![forbid(unsafe_code)]
 
+mod component;
+pub mod configuration;
 pub mod decode;
+pub mod diff;
+mod http_endpoint;
+pub mod loader;
+pub mod metadata;
+mod raw;
+pub mod resiliency;
+mod resource;
 mod source;
+pub mod subscription;
+pub mod template;
 pub mod yaml;
 
+pub use component::{Component, ComponentSpec, KUBERNETES_SECRET_STORE, component_log_name};
+pub use configuration::{Configuration, Feature, SecretScope};
 pub use decode::DecodeError;
+pub use http_endpoint::{ClientTls, HttpEndpoint, HttpEndpointSpec};
+pub use metadata::{DynamicValue, MetadataItem, SecretKeyRef, SecretRef, TlsDocument};
+pub use raw::{McpServer, WorkflowAccessPolicy};
+pub use resiliency::Resiliency;
+pub use resource::{Auth, Manifest, ObjectMeta, Resource};
 pub use source::Source;
+pub use subscription::Subscription;

@@ -44,6 +44,11 @@ impl DecodeError {
         self
     }
 
+    /// For errors that do not pass through [`super::decode`].
+    pub(crate) fn worded(self, dialect: Dialect, root: &str) -> Self {
+        self.finish(dialect, root)
+    }
+
     /// Words the message as the decoder of `dialect` would.
     pub(super) fn finish(mut self, dialect: Dialect, root: &str) -> Self {
         let path: String = self.path.iter().map(|field| format!(".{field}")).collect();
