@@ -201,11 +201,9 @@ scopes: [app1, 2]
         assert!(c.is_scoped_to("2") && !c.is_scoped_to("app2"));
         assert!(c.uses_namespace());
         let context = TemplateContext { app_id: "a".into(), namespace: "n".into(), ..Default::default() };
-        let c = c.with_secrets(|r| Some(format!("{}/{}", r.secret, r.key)));
-        let mut c = c;
-        assert!(
-            c.apply_env(&|name: &str| Some(name.to_lowercase())).is_empty() || c.metadata[5].value.is_empty()
-        );
+        let mut c = c.with_secrets(|r| Some(format!("{}/{}", r.secret, r.key)));
+        let env = |name: &str| (name == "USER_NAME").then(|| "me".to_owned());
+        assert_eq!(c.apply_env(&env), Vec::<String>::new());
         let p = c.properties(&context).unwrap();
         assert_eq!(p["redisHost"], "localhost:6379");
         assert_eq!(p["redisDB"], "420");
