@@ -1,0 +1,38 @@
+//! Components on a SQLite file: `state.sqlite` and name resolution `sqlite`
+//! with the layout that other Dapr sidecars read and write (components.md
+//! §1.6, §3.5, §11), and `pubsub.sqlite`, a durable message bus for all
+//! processes of one machine (see [`PubSub`]).
+//!
+//! This crate must not know the API protocols or how resources are loaded.
+//! Entry types: [`StateStore`], [`PubSub`], [`NameResolver`], [`register`].
+#![forbid(unsafe_code)]
+
+mod cleanup;
+mod connection;
+mod database;
+mod migrations;
+mod nameresolution;
+mod pubsub;
+mod state;
+
+pub use nameresolution::NameResolver;
+pub use pubsub::PubSub;
+pub use state::StateStore;
+
+use std::sync::Arc;
+
+use dapr_components::registry::Registry;
+
+/// Adds the types of this crate.
+pub fn register(registry: &mut Registry) {
+    registry.state.register("state.sqlite", |context| async move {
+        Ok(Arc::new(StateStore::open(context).await?) as Arc<dyn dapr_components::state::StateStore>)
+    });
+    registry.pubsub.register("pubsub.sqlite", |context| async move {
+        Ok(Arc::new(PubSub::open(context).await?) as Arc<dyn dapr_components::pubsub::PubSub>)
+    });
+    registry.name_resolvers.register("sqlite", |context| async move {
+        let resolver = NameResolver::open(context).await?;
+        Ok(Arc::new(resolver) as Arc<dyn dapr_components::nameresolution::NameResolver>)
+    });
+}
