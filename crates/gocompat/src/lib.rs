@@ -16,7 +16,6 @@ pub mod path;
 pub mod quantity;
 pub mod quote;
 pub mod time;
-pub mod unquote;
 pub mod urlesc;
 
 /// A text that is not in the expected format. Its display is the message a Go
