@@ -1,0 +1,58 @@
+//! The façade over all component crates: one cargo feature per technology and
+//! one call that registers what was compiled in.
+//!
+//! It must not hold any behaviour of its own; adding a component means one
+//! feature and one line here. Entry point: [`register_all`].
+#![forbid(unsafe_code)]
+
+use dapr_components::registry::Registry;
+
+/// Registers every component type that this build contains.
+pub fn register_all(registry: &mut Registry) {
+    let technologies: &[fn(&mut Registry)] = &[
+        #[cfg(feature = "cron")]
+        dapr_cron::register,
+        #[cfg(feature = "http")]
+        dapr_http_binding::register,
+        #[cfg(feature = "in-memory")]
+        dapr_in_memory::register,
+        #[cfg(feature = "local-secrets")]
+        dapr_local_secrets::register,
+        #[cfg(feature = "localstorage")]
+        dapr_localstorage::register,
+        #[cfg(feature = "mdns")]
+        dapr_mdns::register,
+        #[cfg(feature = "redis")]
+        dapr_redis::register,
+        #[cfg(feature = "sqlite")]
+        dapr_sqlite::register,
+    ];
+    for register in technologies {
+        register(registry);
+    }
+}
+
+#[cfg(all(test, feature = "default"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_build_has_what_a_laptop_needs() {
+        let mut registry = Registry::default();
+        register_all(&mut registry);
+        for name in ["state.in-memory", "state.redis", "state.sqlite"] {
+            assert!(registry.state.find(name, "v1").is_some(), "{name}");
+        }
+        for name in ["pubsub.in-memory", "pubsub.redis"] {
+            assert!(registry.pubsub.find(name, "v1").is_some(), "{name}");
+        }
+        for name in ["secretstores.local.file", "secretstores.local.env"] {
+            assert!(registry.secret_stores.find(name, "v1").is_some(), "{name}");
+        }
+        for name in ["bindings.http", "bindings.localstorage"] {
+            assert!(registry.output_bindings.find(name, "v1").is_some(), "{name}");
+        }
+        assert!(registry.input_bindings.find("bindings.cron", "v1").is_some());
+        assert!(registry.name_resolvers.find("nameresolution.mdns", "v1").is_some());
+    }
+}
