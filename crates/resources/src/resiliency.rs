@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::resource::{Manifest, Resource};
 use crate::source::Source;
@@ -17,6 +17,17 @@ pub struct Resiliency {
     pub source: Source,
 }
 
+impl Resiliency {
+    /// The resource as a document again, for the engine that reads it.
+    pub fn document(&self) -> serde_json::Value {
+        serde_json::json!({
+            "metadata": {"name": self.name, "namespace": self.namespace},
+            "scopes": self.scopes,
+            "spec": {"policies": self.policies, "targets": self.targets},
+        })
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ResiliencySpec {
@@ -24,7 +35,7 @@ pub struct ResiliencySpec {
     pub targets: Targets,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Policies {
     /// Name -> duration; a bare integer means milliseconds.
@@ -33,7 +44,7 @@ pub struct Policies {
     pub circuit_breakers: BTreeMap<String, CircuitBreaker>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Retry {
     /// `constant`, `exponential`, or empty for constant.
@@ -46,7 +57,7 @@ pub struct Retry {
 }
 
 /// Comma lists of codes and ranges; empty matches every failure.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct RetryMatching {
     #[serde(rename = "httpStatusCodes")]
@@ -55,7 +66,7 @@ pub struct RetryMatching {
     pub grpc_status_codes: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CircuitBreaker {
     /// Zero when absent.
@@ -66,7 +77,7 @@ pub struct CircuitBreaker {
     pub trip: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Targets {
     /// By app id.
@@ -77,7 +88,7 @@ pub struct Targets {
     pub components: BTreeMap<String, ComponentPolicyNames>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AppPolicyNames {
     pub timeout: String,
@@ -87,7 +98,7 @@ pub struct AppPolicyNames {
     pub circuit_breaker_cache_size: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ActorPolicyNames {
     pub timeout: String,
@@ -99,14 +110,14 @@ pub struct ActorPolicyNames {
     pub circuit_breaker_cache_size: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ComponentPolicyNames {
     pub inbound: PolicyNames,
     pub outbound: PolicyNames,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PolicyNames {
     pub timeout: String,

@@ -124,6 +124,37 @@ fn hostile_documents_are_refused() {
 }
 
 #[test]
+fn indentation_is_taken_as_lightly_as_in_go() {
+    assert_eq!(resource("a:\n  b: [\n    x,\n  ]\n"), r#"{"a":{"b":["x"]}}"#);
+    assert_eq!(resource("a:\n  b: {\n  x: 1\n  }\n"), r#"{"a":{"b":{"x":1}}}"#);
+    assert_eq!(resource("a:\n  b: \"x\ny\"\n"), r#"{"a":{"b":"x y"}}"#);
+}
+
+#[test]
+fn a_block_scalar_at_an_open_end_has_no_line_break() {
+    assert_eq!(resource("a: |\n  x\n  y"), r#"{"a":"x\ny"}"#);
+    assert_eq!(resource("a: |\n  x\n  y\n"), r#"{"a":"x\ny\n"}"#);
+    assert_eq!(resource("a: >+\n  x\n  y"), r#"{"a":"x y"}"#);
+    assert_eq!(resource("a: |\n  x\n  "), r#"{"a":"x\n"}"#);
+    assert_eq!(resource("a: |\n  x\nb: z"), r#"{"a":"x\n","b":"z"}"#);
+    let chunk = split_documents("a: |\n  x\n---\n")[0];
+    assert_eq!(resource(chunk.text), r#"{"a":"x"}"#);
+}
+
+#[test]
+fn a_parser_panic_is_an_error() {
+    let error = parse_first("a: 1\nb: [!!str, x]\n").unwrap_err();
+    assert_eq!(error.line, 2);
+    assert_eq!(resource("[!!str , x]"), r#"["","x"]"#);
+}
+
+#[test]
+fn binary_scalars_are_decoded() {
+    assert_eq!(resource("!!binary aGk="), r#""hi""#);
+    assert!(parse_first("!!binary '%'").is_err());
+}
+
+#[test]
 fn empty_documents() {
     for text in ["", "\n\n", "# only a comment\n", "---\n", "~\n", "\u{feff}"] {
         assert_eq!(parse_first(text), Ok(None), "{text:?}");
