@@ -1,1 +1,8 @@
-fn main() {}
+//! The sidecar as a program of its own.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dapr_sidecar::main(std::env::args_os().skip(1).collect())
+}

@@ -97,8 +97,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl AppChannel {
     pub fn new(options: Options, health: AppHealth, tasks: TaskGroup) -> Self {
-        let mut destination =
-            Destination::tcp(join_host_port(&options.address, options.port), DIAL_TIMEOUT);
+        let mut destination = Destination::tcp(join_host_port(&options.address, options.port), DIAL_TIMEOUT);
         if options.protocol.is_tls() {
             destination = destination.wrapped(crate::discovery::unverified_tls(&options));
         }

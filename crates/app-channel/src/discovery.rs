@@ -1,8 +1,10 @@
 //! Waiting for the application to listen (runtime.md §2.1).
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dapr_security::tls::{self, ClientTls, Verify};
 use dapr_transport::connect::{BoxStream, Destination, Wrapper};
 
 use crate::Options;
@@ -40,10 +42,17 @@ pub async fn wait_for_app(options: &Options) {
 /// TLS to the application does not check its certificate: it runs on the same
 /// machine and usually signs its own (api.md §5.1).
 pub(crate) fn unverified_tls(options: &Options) -> Wrapper {
-    let connector = dapr_security::tls::Connector::unverified(options.protocol.is_grpc());
+    let alpn = if options.protocol.is_grpc() { vec![b"h2".to_vec()] } else { Vec::new() };
+    let config = tls::client_config(&ClientTls { verify: Verify::None, alpn, ..ClientTls::default() })
+        .map(tls::Connector::new)
+        .map_err(|e| e.to_string());
     let host: Arc<str> = options.address.as_str().into();
     Arc::new(move |stream| {
-        let (connector, host) = (connector.clone(), host.clone());
-        Box::pin(async move { connector.connect(&host, stream).await.map(|s| Box::new(s) as BoxStream) })
+        let (config, host) = (config.clone(), host.clone());
+        Box::pin(async move {
+            let connector = config.map_err(io::Error::other)?;
+            let stream = connector.connect(&host, stream).await.map_err(io::Error::other)?;
+            Ok(Box::new(stream) as BoxStream)
+        })
     })
 }

@@ -6,9 +6,9 @@ use dapr_transport::client::{H2Channel, H2Options};
 use dapr_transport::connect::Destination;
 use dapr_wire::common::v1::http_extension::Verb;
 use dapr_wire::common::v1::{HttpExtension, InvokeRequest as WireRequest};
+use dapr_wire::runtime::v1::app_callback_alpha_client::AppCallbackAlphaClient;
 use dapr_wire::runtime::v1::app_callback_client::AppCallbackClient;
 use dapr_wire::runtime::v1::app_callback_health_check_client::AppCallbackHealthCheckClient;
-use dapr_wire::runtime::v1::app_callback_alpha_client::AppCallbackAlphaClient;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tonic::metadata::{MetadataMap, MetadataValue};
 
@@ -72,7 +72,10 @@ impl GrpcChannel {
             method: request.method,
             data: Some(prost_types::Any { type_url: request.type_url, value: data.to_vec() }),
             content_type: text(request.content_type.as_ref()),
-            http_extension: Some(HttpExtension { verb: verb(&request.verb) as i32, querystring: request.query }),
+            http_extension: Some(HttpExtension {
+                verb: verb(&request.verb) as i32,
+                querystring: request.query,
+            }),
         };
         let mut client = self
             .callbacks()
@@ -156,10 +159,31 @@ fn prefixed(name: &HeaderName) -> HeaderName {
 /// Names that the HTTP registry calls permanent, as gRPC gateways treat them.
 pub fn is_permanent(name: &HeaderName) -> bool {
     const PERMANENT: &[&str] = &[
-        "accept", "accept-charset", "accept-language", "accept-ranges", "authorization", "cache-control",
-        "content-type", "cookie", "date", "expect", "from", "host", "if-match", "if-modified-since",
-        "if-none-match", "if-schedule-tag-match", "if-unmodified-since", "max-forwards", "origin", "pragma",
-        "referer", "user-agent", "via", "warning", "connection",
+        "accept",
+        "accept-charset",
+        "accept-language",
+        "accept-ranges",
+        "authorization",
+        "cache-control",
+        "content-type",
+        "cookie",
+        "date",
+        "expect",
+        "from",
+        "host",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-schedule-tag-match",
+        "if-unmodified-since",
+        "max-forwards",
+        "origin",
+        "pragma",
+        "referer",
+        "user-agent",
+        "via",
+        "warning",
+        "connection",
     ];
     PERMANENT.contains(&name.as_str())
 }

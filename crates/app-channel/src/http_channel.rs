@@ -14,8 +14,22 @@ use crate::{ChannelError, InvokeRequest, InvokeResponse, Options, Origin, Protoc
 pub(crate) const TOKEN_HEADER: HeaderName = HeaderName::from_static("dapr-api-token");
 
 /// What a URL path must escape, in the set that Go's URL type leaves alone.
-const PATH: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'[').add(b'\\').add(b']').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// An application that speaks HTTP.
 #[derive(Debug)]
@@ -42,7 +56,8 @@ impl HttpChannel {
                 Client::H2c(H2Channel::new(destination, false, H2Options::app(limit), tasks))
             }
             _ => {
-                let pool = Http1Options { max_response_head: options.max_response_head, ..Http1Options::default() };
+                let pool =
+                    Http1Options { max_response_head: options.max_response_head, ..Http1Options::default() };
                 Client::Http1(Http1Pool::new(destination, pool, tasks))
             }
         };
@@ -92,7 +107,7 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
 
 fn to_http(request: InvokeRequest) -> Result<Request<Body>, ChannelError> {
     let mut out = Request::new(request.body);
-    *out.uri_mut() = app_uri(&request.method, &request.query)?;
+    *out.uri_mut() = request_uri(&request.method, &request.query)?;
     if request.verb == Method::CONNECT {
         return Err(ChannelError::Invalid("invalid HTTP verb".to_owned()));
     }
@@ -109,7 +124,9 @@ fn to_http(request: InvokeRequest) -> Result<Request<Body>, ChannelError> {
 
 /// gRPC metadata that means nothing to, or would mislead, an HTTP server.
 fn from_grpc_metadata(mut headers: HeaderMap) -> HeaderMap {
-    for name in [header::HOST, header::TE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION] {
+    for name in
+        [header::HOST, header::TE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION]
+    {
         headers.remove(name);
     }
     headers
@@ -117,10 +134,9 @@ fn from_grpc_metadata(mut headers: HeaderMap) -> HeaderMap {
 
 /// `/<method>?<query>`, escaped as Go's URL type would. A `%` that does not
 /// begin an escape is refused (api.md §7.3).
-fn app_uri(method: &str, query: &str) -> Result<Uri, ChannelError> {
-    let decoded = dapr_gocompat::urlesc::path_unescape(method).map_err(|e| {
-        ChannelError::Invalid(format!("parse {}: {e}", dapr_gocompat::quote::quote(method)))
-    })?;
+pub fn request_uri(method: &str, query: &str) -> Result<Uri, ChannelError> {
+    let decoded = dapr_gocompat::urlesc::path_unescape(method)
+        .map_err(|e| ChannelError::Invalid(format!("parse {}: {e}", dapr_gocompat::quote::quote(method))))?;
     let mut text = String::with_capacity(method.len() + query.len() + 2);
     text.push('/');
     // A method that is a valid escaped path stays as it is; otherwise it is
@@ -138,7 +154,9 @@ fn app_uri(method: &str, query: &str) -> Result<Uri, ChannelError> {
 }
 
 fn is_valid_path(path: &str) -> bool {
-    path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'))
+    path.bytes().all(|b| {
+        b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
+    })
 }
 
 #[cfg(test)]
@@ -147,7 +165,7 @@ mod tests {
 
     #[test]
     fn methods_become_paths() {
-        let uri = |m, q| app_uri(m, q).map(|u| u.to_string()).map_err(|e| e.to_string());
+        let uri = |m, q| request_uri(m, q).map(|u| u.to_string()).map_err(|e| e.to_string());
         assert_eq!(uri("a/b c", ""), Ok("/a/b%20c".to_owned()));
         assert_eq!(uri("a", "x=1&y=%20"), Ok("/a?x=1&y=%20".to_owned()));
         assert_eq!(uri("ü", ""), Ok("/%C3%BC".to_owned()));

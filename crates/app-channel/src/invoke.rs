@@ -35,7 +35,11 @@ pub struct InvokeRequest {
 pub enum Status {
     Http(u16),
     /// A gRPC status with the encoded `google.rpc.Status` when it had details.
-    Grpc { code: Code, message: String, details: Bytes },
+    Grpc {
+        code: Code,
+        message: String,
+        details: Bytes,
+    },
 }
 
 impl Status {

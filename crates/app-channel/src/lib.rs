@@ -16,5 +16,5 @@ mod invoke;
 
 pub use channel::{AppChannel, Options, Protocol, UnknownProtocol};
 pub use grpc::{GrpcChannel, is_permanent, verb};
-pub use http_channel::HttpChannel;
+pub use http_channel::{HttpChannel, request_uri};
 pub use invoke::{ChannelError, InvokeRequest, InvokeResponse, Origin, Status};

@@ -8,7 +8,6 @@ use dapr_kernel::AppIdentity;
 use parking_lot::RwLock;
 use serde_json::{Map, Value, json};
 
-use crate::invoke::InvokeService;
 use crate::pubsub::PubSubService;
 
 /// A loaded component.
@@ -75,7 +74,6 @@ pub struct Options {
     pub runtime_version: String,
     pub enabled_features: Vec<String>,
     pub app_connection: Option<AppConnection>,
-    pub http_endpoints: Vec<String>,
     pub resiliencies: Vec<String>,
 }
 
@@ -87,6 +85,7 @@ struct Inner {
     options: Options,
     extended: RwLock<BTreeMap<String, String>>,
     components: RwLock<Vec<ComponentInfo>>,
+    http_endpoints: RwLock<Vec<String>>,
 }
 
 /// Everything the metadata API shows, at one moment.
@@ -96,12 +95,13 @@ pub struct Document {
     pub extended: BTreeMap<String, String>,
     pub components: Vec<ComponentInfo>,
     pub subscriptions: Vec<SubscriptionInfo>,
+    pub http_endpoints: Vec<String>,
 }
 
 impl MetadataService {
     pub fn new(options: Options) -> Self {
         let extended = BTreeMap::from([("daprRuntimeVersion".to_owned(), options.runtime_version.clone())]);
-        Self(Arc::new(Inner { options, extended: RwLock::new(extended), components: RwLock::default() }))
+        Self(Arc::new(Inner { options, extended: RwLock::new(extended), components: RwLock::default(), http_endpoints: RwLock::default() }))
     }
 
     /// Sets an extended entry; an empty key is ignored.
@@ -121,7 +121,15 @@ impl MetadataService {
         self.0.components.write().retain(|c| c.name != name);
     }
 
-    pub fn document(&self, pubsub: &PubSubService, _invoke: &InvokeService) -> Document {
+    pub fn components(&self) -> Vec<ComponentInfo> {
+        self.0.components.read().clone()
+    }
+
+    pub fn set_http_endpoints(&self, names: Vec<String>) {
+        *self.0.http_endpoints.write() = names;
+    }
+
+    pub fn document(&self, pubsub: &PubSubService) -> Document {
         let mut extended = self.0.extended.read().clone();
         // Always the true version, whatever was set.
         extended.insert("daprRuntimeVersion".to_owned(), self.0.options.runtime_version.clone());
@@ -130,6 +138,7 @@ impl MetadataService {
             extended,
             components: self.0.components.read().clone(),
             subscriptions: pubsub.subscriptions(),
+            http_endpoints: self.0.http_endpoints.read().clone(),
         }
     }
 }
@@ -144,7 +153,7 @@ impl Document {
         list(&mut out, "components", self.components.iter().map(component_json));
         out.insert("extended".into(), json!(self.extended));
         list(&mut out, "subscriptions", self.subscriptions.iter().map(subscription_json));
-        list(&mut out, "httpEndpoints", self.options.http_endpoints.iter().map(|n| json!({"name": n})));
+        list(&mut out, "httpEndpoints", self.http_endpoints.iter().map(|n| json!({"name": n})));
         list(&mut out, "resiliencies", self.options.resiliencies.iter().map(|n| json!({"name": n})));
         out.insert(
             "appConnectionProperties".into(),

@@ -8,10 +8,22 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Detail {
     /// `metadata` is `null` in JSON when `None`.
-    ErrorInfo { reason: String, metadata: Option<BTreeMap<String, String>> },
-    ResourceInfo { resource_type: String, resource_name: String, owner: String, description: String },
-    BadRequest { violations: Vec<(String, String)> },
-    Help { links: Vec<(String, String)> },
+    ErrorInfo {
+        reason: String,
+        metadata: Option<BTreeMap<String, String>>,
+    },
+    ResourceInfo {
+        resource_type: String,
+        resource_name: String,
+        owner: String,
+        description: String,
+    },
+    BadRequest {
+        violations: Vec<(String, String)>,
+    },
+    Help {
+        links: Vec<(String, String)>,
+    },
 }
 
 const DOMAIN: &str = "dapr.io";

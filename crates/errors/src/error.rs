@@ -24,7 +24,14 @@ pub struct ApiError {
 impl ApiError {
     /// Code and message only, in both protocols.
     pub fn simple(tag: &'static str, http: u16, code: Code, message: impl Into<String>) -> Self {
-        Self { tag: Cow::Borrowed(tag), http, code, message: message.into(), details: Vec::new(), simple_http: true }
+        Self {
+            tag: Cow::Borrowed(tag),
+            http,
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            simple_http: true,
+        }
     }
 
     /// With details in both protocols.

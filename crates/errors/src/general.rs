@@ -9,12 +9,22 @@ pub fn bad_request(reason: impl Display) -> ApiError {
 }
 
 pub fn unimplemented() -> ApiError {
-    ApiError::simple("ERR_API_UNIMPLEMENTED", 501, Code::Unimplemented, "this API is currently not implemented")
+    ApiError::simple(
+        "ERR_API_UNIMPLEMENTED",
+        501,
+        Code::Unimplemented,
+        "this API is currently not implemented",
+    )
 }
 
 /// Reading a request body failed, over-long bodies among the reasons.
 pub fn body_read(reason: impl Display) -> ApiError {
-    ApiError::simple("ERR_BODY_READ", 400, Code::InvalidArgument, format!("failed to read request body: {reason}"))
+    ApiError::simple(
+        "ERR_BODY_READ",
+        400,
+        Code::InvalidArgument,
+        format!("failed to read request body: {reason}"),
+    )
 }
 
 /// `reason` is a decoder's own message.

@@ -122,7 +122,9 @@ pub fn bad_metadata(pubsub: &str, value: &str) -> ApiError {
         Code::InvalidArgument,
         pubsub,
         &[],
-        format!("failed deserializing metadata. Error: rawPayload value must be a valid boolean: actual is '{value}'"),
+        format!(
+            "failed deserializing metadata. Error: rawPayload value must be a valid boolean: actual is '{value}'"
+        ),
     )
 }
 
@@ -146,12 +148,20 @@ pub enum Serialization {
     UnmarshalEvents,
 }
 
-pub fn events(kind: Serialization, pubsub: &str, topic: &str, app_id: &str, reason: impl Display) -> ApiError {
+pub fn events(
+    kind: Serialization,
+    pubsub: &str,
+    topic: &str,
+    app_id: &str,
+    reason: impl Display,
+) -> ApiError {
     let reason = reason.to_string();
     let (name, message) = match kind {
         Serialization::MarshalEnvelope => (
             "DAPR_PUBSUB_MARSHAL_ENVELOPE",
-            format!("error when marshalling cloud event envelope for topic {topic} pubsub {pubsub}: {reason}"),
+            format!(
+                "error when marshalling cloud event envelope for topic {topic} pubsub {pubsub}: {reason}"
+            ),
         ),
         Serialization::MarshalEvents => (
             "DAPR_PUBSUB_MARSHAL_EVENTS",

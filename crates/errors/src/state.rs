@@ -4,7 +4,8 @@ use std::fmt::Display;
 
 use crate::{ApiError, Code, Detail};
 
-const SUPPORTED_STORES_URL: &str = "https://docs.dapr.io/reference/components-reference/supported-state-stores/";
+const SUPPORTED_STORES_URL: &str =
+    "https://docs.dapr.io/reference/components-reference/supported-state-stores/";
 
 fn resource(store: &str) -> Detail {
     Detail::ResourceInfo {
@@ -74,7 +75,10 @@ pub fn transactions_not_supported(store: &str) -> ApiError {
         format!("state store {store} doesn't support transactions"),
         vec![
             Detail::Help {
-                links: vec![("Check the list of state stores and the features they support".to_owned(), SUPPORTED_STORES_URL.to_owned())],
+                links: vec![(
+                    "Check the list of state stores and the features they support".to_owned(),
+                    SUPPORTED_STORES_URL.to_owned(),
+                )],
             },
             resource(store),
             Detail::error_info("DAPR_STATE_TRANSACTIONS_NOT_SUPPORTED"),
@@ -107,7 +111,9 @@ pub fn too_many_transactions(store: &str, given: usize, limit: usize) -> ApiErro
         "ERR_STATE_STORE_TOO_MANY_TRANSACTIONS",
         400,
         Code::InvalidArgument,
-        format!("the transaction contains {given} operations, which is more than what the state store supports: {limit}"),
+        format!(
+            "the transaction contains {given} operations, which is more than what the state store supports: {limit}"
+        ),
         vec![
             resource(store),
             Detail::error_info_with(
@@ -137,12 +143,22 @@ impl Failure {
 }
 
 pub fn get_failed(key: &str, store: &str, reason: impl Display) -> ApiError {
-    ApiError::basic("ERR_STATE_GET", 500, Code::Internal, format!("fail to get {key} from state store {store}: {reason}"))
+    ApiError::basic(
+        "ERR_STATE_GET",
+        500,
+        Code::Internal,
+        format!("fail to get {key} from state store {store}: {reason}"),
+    )
 }
 
 pub fn save_failed(store: &str, failure: Failure, reason: impl Display) -> ApiError {
     let (http, code) = failure.codes();
-    ApiError::basic("ERR_STATE_SAVE", http, code, format!("failed saving state in state store {store}: {reason}"))
+    ApiError::basic(
+        "ERR_STATE_SAVE",
+        http,
+        code,
+        format!("failed saving state in state store {store}: {reason}"),
+    )
 }
 
 pub fn delete_failed(key: &str, failure: Failure, reason: impl Display) -> ApiError {

@@ -6,8 +6,11 @@
 //! [`http::HttpApi`], [`grpc::GrpcApi`], [`grpc::InternalApi`].
 #![forbid(unsafe_code)]
 
+mod access;
 mod api;
 pub mod grpc;
 pub mod http;
+mod trace_context;
 
+pub use access::ApiAccess;
 pub use api::{Api, Control};

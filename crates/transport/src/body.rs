@@ -72,7 +72,9 @@ impl Body {
         E: Into<BoxError> + 'static,
     {
         use futures::StreamExt;
-        Self::boxed(http_body_util::StreamBody::new(stream.map(|chunk| chunk.map(Frame::data).map_err(Into::into))))
+        Self::boxed(http_body_util::StreamBody::new(
+            stream.map(|chunk| chunk.map(Frame::data).map_err(Into::into)),
+        ))
     }
 
     fn from_source(source: Source) -> Self {
@@ -242,7 +244,8 @@ mod tests {
     use std::sync::Arc;
 
     fn chunks(parts: &[&'static str]) -> Body {
-        let parts: Vec<Result<Bytes, BoxError>> = parts.iter().map(|p| Ok(Bytes::from_static(p.as_bytes()))).collect();
+        let parts: Vec<Result<Bytes, BoxError>> =
+            parts.iter().map(|p| Ok(Bytes::from_static(p.as_bytes()))).collect();
         Body::from_stream(futures::stream::iter(parts))
     }
 

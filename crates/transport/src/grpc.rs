@@ -70,7 +70,8 @@ impl Reader {
                 None => self.ended = true,
                 Some(frame) => match frame?.into_data() {
                     Ok(data) if self.buffer.is_empty() => {
-                        self.buffer = data.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+                        self.buffer =
+                            data.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
                     }
                     Ok(data) => self.buffer.extend_from_slice(&data),
                     Err(frame) => {
@@ -139,7 +140,10 @@ fn percent_decode(text: &[u8]) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [first, tail @ ..] = rest {
-        let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        let hex = tail
+            .get(..2)
+            .and_then(|h| std::str::from_utf8(h).ok())
+            .and_then(|h| u8::from_str_radix(h, 16).ok());
         match (first, hex) {
             (b'%', Some(byte)) => {
                 out.push(byte);
@@ -159,7 +163,9 @@ mod tests {
     use super::*;
 
     fn body(parts: Vec<Vec<u8>>) -> Body {
-        Body::from_stream(futures::stream::iter(parts.into_iter().map(|p| Ok::<_, crate::BoxError>(Bytes::from(p)))))
+        Body::from_stream(futures::stream::iter(
+            parts.into_iter().map(|p| Ok::<_, crate::BoxError>(Bytes::from(p))),
+        ))
     }
 
     #[tokio::test]

@@ -175,8 +175,7 @@ fn connection<S: Service>(
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.call(request, peer).await) }
     });
-    let connection =
-        builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
     let watched = graceful.watch(connection);
     tasks.spawn("connection", async move {
         if let Err(error) = watched.await {

@@ -1,6 +1,7 @@
 //! Service invocation: calling a method of another application, or of our own,
 //! through its sidecar (api.md §7).
 
+mod external;
 mod headers;
 mod local;
 mod method;

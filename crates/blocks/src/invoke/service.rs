@@ -3,11 +3,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use dapr_app_channel::{AppChannel, ChannelError, InvokeRequest, InvokeResponse, Origin};
+use dapr_app_channel::{AppChannel, ChannelError, InvokeRequest, InvokeResponse, Origin, Status as AppStatus};
 use dapr_components::nameresolution::{NameResolver, ResolveRequest};
 use dapr_errors::Code;
 use dapr_kernel::AppIdentity;
 use dapr_kernel::tasks::TaskGroup;
+use dapr_resiliency::{Builtin, Outcome, Policies, Policy, PolicyError, StatusCode};
+use dapr_resources::HttpEndpoint;
 use dapr_transport::Body;
 use dapr_transport::client::{H2Channel, H2Options};
 use dapr_transport::connect::Destination;
@@ -16,12 +18,13 @@ use dapr_wire::internals::v1::{ApiVersion, InternalInvokeRequest, ListStringValu
 use http::{HeaderMap, HeaderValue};
 use parking_lot::RwLock;
 
+use super::external::External;
 use super::headers::{Spelling, to_wire};
 use super::peer::{self, PeerError};
 use super::target::AppAddress;
 
 /// What the service is built from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     pub identity: AppIdentity,
     /// Address that callees are told a call came from.
@@ -33,6 +36,7 @@ pub struct Options {
     pub max_message: usize,
     /// Largest header list between sidecars in bytes.
     pub max_header_list: u32,
+    pub policies: Policies,
     pub tasks: TaskGroup,
 }
 
@@ -58,9 +62,6 @@ impl InvokeError {
 /// A request with a body of up to this size is read first, so that it can be
 /// sent again and travels as one message.
 const REPLAY_LIMIT: u64 = 64 * 1024;
-/// Built-in retries for peers that cannot be reached (runtime.md §3.5).
-const RETRIES: u32 = 3;
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long resolved addresses are used without asking again.
 const MULTI_ADDRESS_TTL: Duration = Duration::from_secs(20);
 const SINGLE_ADDRESS_TTL: Duration = Duration::from_secs(1);
@@ -82,6 +83,7 @@ struct Inner {
     peers: RwLock<HashMap<Arc<str>, H2Channel>>,
     addresses: RwLock<HashMap<(String, String), Resolved>>,
     forwarded: Forwarded,
+    external: External,
 }
 
 /// Lets an `Arc<dyn NameResolver>` sit in an `ArcSwapOption`.
@@ -120,8 +122,10 @@ impl InvokeService {
             address: options.host_address.clone(),
             hostname: options.hostname.clone(),
         };
+        let external = External::new(options.tasks.clone());
         Self(Arc::new(Inner {
             options,
+            external,
             resolver: ArcSwapOption::empty(),
             app: ArcSwapOption::empty(),
             peers: RwLock::default(),
@@ -146,16 +150,72 @@ impl InvokeService {
         &self.0.options.identity
     }
 
-    /// Calls `request` on `target`: an app id, `id.namespace` or a URL.
-    /// The method is normalised already.
+    /// Replaces the external services that can be called by name.
+    pub fn set_http_endpoints(&self, endpoints: Vec<HttpEndpoint>) {
+        self.0.external.set_endpoints(endpoints);
+    }
+
+    /// Calls `request` on `target`: an app id, `id.namespace`, the name of an
+    /// HTTPEndpoint or a URL. The method is normalised already.
     pub async fn invoke(&self, target: &str, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
+        let policies = &self.0.options.policies;
+        let external = target.starts_with("http://") || target.starts_with("https://");
+        let policy = if external || self.0.external.named(target).is_some() {
+            policies.http_endpoint(target, &request.method)
+        } else {
+            policies.app_method(target, &request.method)
+        };
+        if policy.is_none() {
+            return self.invoke_once(target, request).await;
+        }
+        self.invoke_under(&policy, target, request).await
+    }
+
+    /// Answers outside 200..=399 are failures to the policy. What cannot be
+    /// sent twice is not tried twice.
+    async fn invoke_under(
+        &self,
+        policy: &Policy,
+        target: &str,
+        mut request: InvokeRequest,
+    ) -> Result<InvokeResponse, InvokeError> {
+        let streaming = request.body.length().is_none();
+        let body = std::mem::take(&mut request.body);
+        let (once, replay) = if streaming || !policy.has_retries() {
+            (Some(body), None)
+        } else {
+            let data = body.collect().await.map_err(|e| InvokeError::new(Code::Internal, e.to_string()))?;
+            (None, Some(data))
+        };
+        let once = parking_lot::Mutex::new(once);
+        let outcome = policy
+            .run(|_| {
+                let body = match &replay {
+                    Some(data) => Body::from(data.clone()),
+                    None => once.lock().take().unwrap_or_default(),
+                };
+                let attempt = replica(&request, body);
+                async move { judge(self.invoke_once(target, attempt).await, streaming).await }
+            })
+            .await;
+        match outcome {
+            Ok(answer) => Ok(answer),
+            Err(PolicyError::Operation(Failure { answer: Ok(answer), .. })) => Ok(*answer),
+            Err(PolicyError::Operation(Failure { answer: Err(error), .. })) => Err(error),
+            Err(other) => Err(InvokeError::new(Code::Internal, other.to_string())),
+        }
+    }
+
+    async fn invoke_once(&self, target: &str, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
         let own = self.identity();
+        if let Some(endpoint) = self.0.external.named(target) {
+            return endpoint.map_err(|e| InvokeError::new(Code::Internal, e))?.call(request).await;
+        }
         match AppAddress::parse(target, own.namespace()) {
             Err(error) => Err(InvokeError::new(Code::InvalidArgument, error.to_string())),
-            Ok(AppAddress::Url(_)) => Err(InvokeError::new(
-                Code::Unimplemented,
-                "invoking a URL is not available in this release",
-            )),
+            Ok(AppAddress::Url(url)) => {
+                self.0.external.url(&url).map_err(|e| InvokeError::new(Code::Internal, e))?.call(request).await
+            }
             Ok(AppAddress::App { id, namespace }) if id == own.app_id() && namespace == own.namespace() => {
                 self.invoke_local(request).await
             }
@@ -187,26 +247,27 @@ impl InvokeService {
         };
         let data = replay.unwrap_or_default();
         let head = self.wire_request(id, &request);
-        let mut tries = 0;
-        loop {
-            let last = tries == RETRIES;
-            let head = head.clone();
-            match self.attempt(id, namespace, head, Body::from(data.clone())).await {
-                Err(Attempt(error, true)) if !last => {
-                    tracing::debug!(target: "dapr.runtime.direct_messaging", "Invoking {id} failed: {error}; trying again");
-                }
-                Err(Attempt(error, true)) => {
-                    return Err(InvokeError::new(
-                        error.code,
-                        format!("failed to invoke target {id} after {RETRIES} retries. Error: {error}"),
-                    ));
-                }
-                Err(Attempt(error, false)) => return Err(error),
-                Ok(answer) => return Ok(answer),
-            }
-            tries += 1;
-            tokio::time::sleep(RETRY_PAUSE).await;
+        let policies = &self.0.options.policies;
+        if policies.has_app(id) {
+            return self.attempt(id, namespace, head, Body::from(data)).await.map_err(|e| e.0);
         }
+        let policy = policies.builtin(Builtin::ServiceRetries);
+        let tries = std::sync::atomic::AtomicU32::new(0);
+        let outcome = policy
+            .run(|attempt| {
+                tries.store(attempt.0, std::sync::atomic::Ordering::Relaxed);
+                self.attempt(id, namespace, head.clone(), Body::from(data.clone()))
+            })
+            .await;
+        outcome.map_err(|error| match error {
+            PolicyError::Operation(Attempt(error, true)) => {
+                let retries = tries.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(1);
+                let text = format!("failed to invoke target {id} after {retries} retries. Error: {error}");
+                InvokeError::new(error.code, text)
+            }
+            PolicyError::Operation(Attempt(error, false)) => error,
+            other => InvokeError::new(Code::Internal, other.to_string()),
+        })
     }
 
     async fn attempt(
@@ -338,7 +399,82 @@ impl InvokeService {
 }
 
 /// A failed attempt and whether another may succeed.
+#[derive(Debug)]
 struct Attempt(InvokeError, bool);
+
+impl std::fmt::Display for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Outcome for Attempt {
+    fn retriable(&self) -> bool {
+        self.1
+    }
+}
+
+/// What a policy sees as failed: no answer, or one with an error status.
+struct Failure {
+    answer: Result<Box<InvokeResponse>, InvokeError>,
+    retriable: bool,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.answer {
+            Ok(answer) => write!(f, "the application answered {:?}", answer.status),
+            Err(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Outcome for Failure {
+    fn retriable(&self) -> bool {
+        self.retriable
+    }
+
+    fn status(&self) -> Option<StatusCode> {
+        match &self.answer {
+            Ok(answer) => match &answer.status {
+                AppStatus::Http(status) => Some(StatusCode::http(*status)),
+                AppStatus::Grpc { code, .. } => Some(StatusCode::grpc(*code as i32)),
+            },
+            Err(error) => Some(StatusCode::grpc(error.code as i32)),
+        }
+    }
+}
+
+async fn judge(
+    answer: Result<InvokeResponse, InvokeError>,
+    streaming: bool,
+) -> Result<InvokeResponse, Failure> {
+    match answer {
+        // A gRPC application's own status never asks for a retry (api.md §7.5).
+        Ok(answer) if answer.status.is_success() || matches!(answer.status, AppStatus::Grpc { .. }) => Ok(answer),
+        Ok(mut answer) => {
+            if !streaming && let Ok(data) = std::mem::take(&mut answer.body).collect().await {
+                answer.body = Body::from(data);
+            }
+            Err(Failure { answer: Ok(Box::new(answer)), retriable: !streaming })
+        }
+        Err(error) => Err(Failure { answer: Err(error), retriable: !streaming }),
+    }
+}
+
+/// The same request with another body.
+fn replica(request: &InvokeRequest, body: Body) -> InvokeRequest {
+    InvokeRequest {
+        method: request.method.clone(),
+        verb: request.verb.clone(),
+        query: request.query.clone(),
+        headers: request.headers.clone(),
+        content_type: request.content_type.clone(),
+        type_url: request.type_url.clone(),
+        origin: request.origin,
+        body,
+    }
+}
 
 fn pick(addresses: &Arc<[Arc<str>]>) -> Arc<str> {
     match addresses.len() {

@@ -46,7 +46,7 @@ impl Description {
 }
 
 /// Bulk settings with the defaults for what is not given.
-pub(super) fn bulk(enabled: bool, max_messages: i32, max_await_ms: i32) -> Option<Bulk> {
+pub fn bulk(enabled: bool, max_messages: i32, max_await_ms: i32) -> Option<Bulk> {
     enabled.then(|| Bulk {
         max_messages: usize::try_from(max_messages).ok().filter(|n| *n > 0).unwrap_or(DEFAULT_BULK_MESSAGES),
         max_await: u64::try_from(max_await_ms)

@@ -13,9 +13,10 @@ mod service;
 mod streaming;
 mod subscriptions;
 
-pub use bulk_publish::{BulkCall, BulkEntryCall, BulkFailure};
-pub use discovery::Description;
+pub use bulk_publish::{BulkCall, BulkEntryCall, BulkFailure, EntryIds};
+pub use discovery::{Description, bulk as bulk_settings};
+pub(crate) use handler::Drain;
 pub use route::{Bulk, Origin, Route, RouteError, Rule};
 pub use scopes::{Access, PubSubConfig};
 pub use service::{Options, PubSubService, PublishCall, Trace};
-pub use streaming::{StreamDelivery, StreamRequest};
+pub use streaming::{Acks, EventStream, StreamDelivery, StreamError, StreamRequest};

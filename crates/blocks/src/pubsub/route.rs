@@ -78,7 +78,7 @@ impl Route {
 
     /// Path of the first matching rule; `None` when no rule matches.
     pub fn find(&self, event: &Map<String, Value>) -> Result<Option<&str>, RouteError> {
-        let mut context: Option<Context<'_>> = None;
+        let mut context: Option<Context<'_, '_>> = None;
         for rule in &self.rules {
             let Some(program) = &rule.program else { return Ok(Some(&rule.path)) };
             let context = match &mut context {
@@ -96,7 +96,7 @@ impl Route {
     }
 }
 
-fn event_context(event: &Map<String, Value>) -> Result<Context<'static>, RouteError> {
+fn event_context(event: &Map<String, Value>) -> Result<Context<'static, 'static>, RouteError> {
     let mut context = Context::default();
     let value = cel::to_value(event).map_err(|e| RouteError(e.to_string()))?;
     context.add_variable_from_value("event", value);

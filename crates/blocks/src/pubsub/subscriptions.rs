@@ -33,7 +33,8 @@ pub(super) struct Manager {
     /// Asked for once a process; `None` before.
     programmatic: Mutex<Option<Vec<SharedRoute>>>,
     running: Mutex<Vec<Running>>,
-    streaming: Mutex<Vec<SharedRoute>>,
+    /// Opened by clients; they live as long as their streams.
+    streaming: Mutex<Vec<Running>>,
 }
 
 /// One subscription that was started.
@@ -52,7 +53,7 @@ impl PubSubService {
     /// What the metadata API lists: every subscription that is wanted.
     pub fn subscriptions(&self) -> Vec<SubscriptionInfo> {
         let mut all = self.wanted();
-        all.extend(self.0.manager.streaming.lock().iter().cloned());
+        all.extend(self.0.manager.streaming.lock().iter().map(|r| r.route.clone()));
         all.iter().map(|route| info(route)).collect()
     }
 
@@ -104,7 +105,7 @@ impl PubSubService {
             return;
         }
         let app_id = self.0.options.identity.app_id();
-        let policy = self.0.options.policies.builtin(Builtin::Initialization);
+        let policy = self.0.options.policies.builtin(Builtin::InitializationRetries);
         let asked = policy.run(|_| async { discovery::ask(&channel, app_id).await.map_err(AskFailed) }).await;
         let found = asked.unwrap_or_else(|error| {
             tracing::error!(target: SCOPE, "error getting topics list from app: {error}");
@@ -198,23 +199,26 @@ impl PubSubService {
 
     /// Stops the subscriptions of one component: before it is replaced.
     pub async fn stop_component(&self, pubsub: &str) {
+        let manager = &self.0.manager;
         let mut stopping = Vec::new();
-        self.0.manager.running.lock().retain_mut(|r| {
-            if r.route.pubsub != pubsub {
-                return true;
-            }
-            stopping.push(Running { route: r.route.clone(), stop: r.stop.clone(), drain: r.drain.clone() });
-            false
-        });
+        for list in [&manager.running, &manager.streaming] {
+            stopping.extend(list.lock().extract_if(.., |r| r.route.pubsub == pubsub));
+        }
         stop_all(stopping).await;
     }
 
-    pub(super) fn add_streaming(&self, route: SharedRoute) {
-        self.0.manager.streaming.lock().push(route);
+    /// Ends all streams of clients: before the process ends.
+    pub async fn stop_streams(&self) {
+        let streaming = std::mem::take(&mut *self.0.manager.streaming.lock());
+        stop_all(streaming).await;
+    }
+
+    pub(super) fn add_streaming(&self, route: SharedRoute, stop: Shutdown, drain: Arc<Drain>) {
+        self.0.manager.streaming.lock().push(Running { route, stop, drain });
     }
 
     pub(super) fn remove_streaming(&self, route: &SharedRoute) {
-        self.0.manager.streaming.lock().retain(|r| !Arc::ptr_eq(r, route));
+        self.0.manager.streaming.lock().retain(|r| !Arc::ptr_eq(&r.route, route));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use dapr_errors::{Code, Detail};
-use dapr_resources::configuration::ApiAccess;
+use crate::ApiAccess;
 use dapr_transport::Body;
 use http::{HeaderMap, Response};
 
@@ -86,6 +86,11 @@ const METHODS: &[(&str, &str, &str)] = &[
     ("ConverseAlpha1", "conversation", "v1alpha1"),
     ("ConverseAlpha2", "conversation", "v1alpha2"),
 ];
+
+/// Whether the gRPC API has this group in this version.
+pub fn is_group(group: &str, version: &str) -> bool {
+    METHODS.iter().any(|(_, g, v)| *g == group && *v == version)
+}
 
 /// Which methods of our own service are served and which are allowed.
 pub struct Access {

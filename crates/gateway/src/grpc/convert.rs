@@ -20,7 +20,7 @@ pub fn metadata(document: Document) -> rt::GetMetadataResponse {
             .collect(),
         extended_metadata: document.extended.into_iter().collect(),
         subscriptions: document.subscriptions.into_iter().map(subscription).collect(),
-        http_endpoints: options.http_endpoints.into_iter().map(|name| rt::MetadataHttpEndpoint { name }).collect(),
+        http_endpoints: document.http_endpoints.into_iter().map(|name| rt::MetadataHttpEndpoint { name }).collect(),
         app_connection_properties: options.app_connection.map(|c| rt::AppConnectionProperties {
             port: i32::from(c.port),
             protocol: c.protocol.as_str().to_owned(),

@@ -18,5 +18,6 @@ mod status;
 mod system;
 mod unserved;
 
+pub use access::is_group;
 pub use internal::InternalApi;
 pub use server::{GrpcApi, Options};

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use dapr_resources::configuration::ApiAccess;
+use crate::ApiAccess;
 use dapr_transport::server::{Peer, Service};
 use dapr_transport::{Body, BoxError};
 use dapr_wire::runtime::v1::dapr_server::DaprServer;

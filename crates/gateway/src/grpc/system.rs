@@ -11,7 +11,7 @@ pub async fn get_metadata(
     api: &Api,
     _: Request<rt::GetMetadataRequest>,
 ) -> Result<Response<rt::GetMetadataResponse>, Status> {
-    Ok(Response::new(convert::metadata(api.metadata.document(&api.pubsub, &api.invoke))))
+    Ok(Response::new(convert::metadata(api.metadata.document(&api.pubsub))))
 }
 
 pub async fn set_metadata(api: &Api, request: Request<rt::SetMetadataRequest>) -> Result<Response<()>, Status> {

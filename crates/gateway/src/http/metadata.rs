@@ -11,7 +11,7 @@ use super::reply;
 use crate::Api;
 
 pub async fn get(api: Arc<Api>, _: Call) -> Result<Response<Body>, ApiError> {
-    let document = api.metadata.document(&api.pubsub, &api.invoke);
+    let document = api.metadata.document(&api.pubsub);
     Ok(reply::json(dapr_gocompat::json::to_go_json(&document.to_json())))
 }
 

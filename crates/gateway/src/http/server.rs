@@ -3,8 +3,8 @@ use std::time::Instant;
 
 use dapr_gocompat::path;
 use dapr_kernel::AppIdentity;
-use dapr_resources::configuration::ApiAccess;
-use dapr_telemetry::catalogue::HttpServerMetrics;
+use crate::ApiAccess;
+use dapr_telemetry::metrics::catalogue::HttpServerMetrics;
 use dapr_transport::Body;
 use dapr_transport::server::{Peer, Service};
 use http::header::{HeaderName, ORIGIN, USER_AGENT};

@@ -59,10 +59,8 @@ struct Inner {
 impl H2Channel {
     /// `tls` decides the scheme that requests carry.
     pub fn new(destination: Destination, tls: bool, options: H2Options, tasks: TaskGroup) -> Self {
-        let authority = destination
-            .authority()
-            .parse()
-            .unwrap_or_else(|_| Authority::from_static("localhost"));
+        let authority =
+            destination.authority().parse().unwrap_or_else(|_| Authority::from_static("localhost"));
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
         Self(Arc::new(Inner {
             destination,

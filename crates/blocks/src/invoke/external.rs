@@ -1,0 +1,156 @@
+//! Targets outside the mesh: HTTPEndpoint resources and URLs (api.md §7.9).
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dapr_app_channel::{InvokeRequest, InvokeResponse, Status};
+use dapr_errors::Code;
+use dapr_kernel::tasks::TaskGroup;
+use dapr_resources::HttpEndpoint;
+use dapr_security::tls::{self, ClientTls, NativeRoots};
+use dapr_transport::Body;
+use dapr_transport::client::{Http1Options, Http1Pool};
+use dapr_transport::connect::{BoxStream, Destination};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use parking_lot::RwLock;
+
+use super::service::InvokeError;
+
+/// Patience for connecting and for the TLS handshake together.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Hosts that connections are kept for; more evict all.
+const MAX_HOSTS: usize = 256;
+
+/// One base URL that can be called.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Path of the base URL without a trailing slash.
+    base_path: Arc<str>,
+    host: HeaderValue,
+    /// Override what the caller sends.
+    headers: HeaderMap,
+    pool: Http1Pool,
+}
+
+/// Endpoints by name, and clients for URLs made on first use.
+pub struct External {
+    named: RwLock<HashMap<String, Result<Endpoint, String>>>,
+    urls: RwLock<HashMap<String, Endpoint>>,
+    roots: NativeRoots,
+    tasks: TaskGroup,
+}
+
+impl External {
+    pub fn new(tasks: TaskGroup) -> Self {
+        Self { named: RwLock::default(), urls: RwLock::default(), roots: NativeRoots::default(), tasks }
+    }
+
+    pub fn set_endpoints(&self, endpoints: Vec<HttpEndpoint>) {
+        let built = endpoints.into_iter().map(|e| (e.name.clone(), self.build(e))).collect();
+        *self.named.write() = built;
+    }
+
+    /// The endpoint resource of that name.
+    pub fn named(&self, name: &str) -> Option<Result<Endpoint, String>> {
+        self.named.read().get(name).cloned()
+    }
+
+    /// A client for a URL target.
+    pub fn url(&self, url: &str) -> Result<Endpoint, String> {
+        if let Some(endpoint) = self.urls.read().get(url) {
+            return Ok(endpoint.clone());
+        }
+        let endpoint = self.connect(url, HeaderMap::new(), ClientTls::default())?;
+        let mut urls = self.urls.write();
+        if urls.len() >= MAX_HOSTS {
+            urls.clear();
+        }
+        urls.insert(url.to_owned(), endpoint.clone());
+        Ok(endpoint)
+    }
+
+    fn build(&self, endpoint: HttpEndpoint) -> Result<Endpoint, String> {
+        let mut headers = HeaderMap::new();
+        for item in &endpoint.headers {
+            let name = HeaderName::try_from(item.name.as_str()).map_err(|_| format!("header name {:?} of HTTPEndpoint {} is not valid", item.name, endpoint.name))?;
+            let value = HeaderValue::try_from(item.value.text()).map_err(|_| format!("value of header {name} of HTTPEndpoint {} is not valid", endpoint.name))?;
+            headers.insert(name, value);
+        }
+        let text = |d: &Option<dapr_resources::metadata::TlsDocument>| {
+            d.as_ref().and_then(|d| d.value.as_ref()).map(|v| v.text()).filter(|t| !t.is_empty())
+        };
+        let tls = endpoint.client_tls.as_ref().map_or_else(ClientTls::default, |t| ClientTls {
+            root_ca_pem: text(&t.root_ca),
+            cert_pem: text(&t.certificate),
+            key_pem: text(&t.private_key),
+            ..ClientTls::default()
+        });
+        self.connect(&endpoint.base_url, headers, tls).map_err(|e| format!("HTTPEndpoint {}: {e}", endpoint.name))
+    }
+
+    fn connect(&self, base: &str, headers: HeaderMap, tls: ClientTls) -> Result<Endpoint, String> {
+        let uri: Uri = base.parse().map_err(|e| format!("{base:?} is not a valid URL: {e}"))?;
+        let host = uri.host().ok_or_else(|| format!("{base:?} has no host"))?.to_owned();
+        let secure = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let mut destination = Destination::tcp(format!("{host}:{port}"), DIAL_TIMEOUT);
+        if secure {
+            destination = destination.wrapped(self.wrapper(host.clone(), tls)?);
+        }
+        let authority = uri.authority().map_or(host, ToString::to_string);
+        Ok(Endpoint {
+            base_path: uri.path().trim_end_matches('/').into(),
+            host: HeaderValue::try_from(authority).map_err(|e| e.to_string())?,
+            headers,
+            pool: Http1Pool::new(destination, Http1Options::default(), self.tasks.clone()),
+        })
+    }
+
+    fn wrapper(&self, host: String, tls: ClientTls) -> Result<dapr_transport::connect::Wrapper, String> {
+        let tls = ClientTls { alpn: vec![b"http/1.1".to_vec()], native_roots: self.roots.clone(), ..tls };
+        let connector = tls::Connector::new(tls::client_config(&tls).map_err(|e| e.to_string())?);
+        let host: Arc<str> = host.into();
+        Ok(Arc::new(move |stream| {
+            let (connector, host) = (connector.clone(), host.clone());
+            Box::pin(async move {
+                let stream = connector.connect(&host, stream).await.map_err(io::Error::other)?;
+                Ok(Box::new(stream) as BoxStream)
+            })
+        }))
+    }
+}
+
+impl Endpoint {
+    /// Calls `<base>/<method>?<query>`.
+    pub async fn call(&self, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
+        let fail = |text: String| InvokeError::new(Code::Internal, text);
+        let path = dapr_app_channel::request_uri(&format!("{}/{}", self.base_path.trim_start_matches('/'), request.method), &request.query)
+            .map_err(|e| fail(e.to_string()))?;
+        let mut out = Request::new(request.body);
+        *out.uri_mut() = path;
+        *out.method_mut() = request.verb;
+        *out.headers_mut() = request.headers;
+        if let Some(content_type) = request.content_type {
+            out.headers_mut().insert(CONTENT_TYPE, content_type);
+        }
+        for (name, value) in &self.headers {
+            out.headers_mut().insert(name.clone(), value.clone());
+        }
+        out.headers_mut().insert(HOST, self.host.clone());
+        let response = self.pool.send(out).await.map_err(|e| fail(e.to_string()))?;
+        let (mut parts, body) = response.into_parts();
+        let content_type = parts.headers.remove(CONTENT_TYPE);
+        parts.headers.remove(CONTENT_LENGTH);
+        Ok(InvokeResponse {
+            status: Status::Http(parts.status.as_u16()),
+            headers: parts.headers,
+            trailers: HeaderMap::new(),
+            content_type,
+            type_url: String::new(),
+            body: Body::boxed(body),
+        })
+    }
+}

@@ -1,0 +1,336 @@
+//! Publishing many messages with one call (api.md §2.3, §6.1).
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use dapr_components::pubsub::{BulkEntry, BulkPublishRequest, Error, FailedEntry, PublishRequest};
+use dapr_errors::pubsub::Serialization;
+use dapr_errors::{ApiError, pubsub as errors};
+use dapr_resiliency::{Outcome, PolicyError};
+use futures::StreamExt;
+use parking_lot::Mutex;
+
+use super::cloudevent::{self, Publish};
+use super::service::{Loaded, PubSubService, Trace, raw_payload, ttl_of};
+
+/// Messages published at once when the bus has no bulk operation.
+const MAX_CONCURRENT: usize = 100;
+
+/// Messages that an application publishes with one call.
+#[derive(Debug)]
+pub struct BulkCall<'a> {
+    pub pubsub: &'a str,
+    pub topic: &'a str,
+    pub entries: Vec<BulkEntryCall>,
+    pub metadata: HashMap<String, String>,
+    pub trace: Trace<'a>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct BulkEntryCall {
+    /// Unique within the call.
+    pub entry_id: String,
+    pub event: Bytes,
+    pub content_type: String,
+    /// The call's metadata reaches only entries that have their own, which
+    /// then wins (api.md §2.3).
+    pub metadata: Option<HashMap<String, String>>,
+}
+
+/// Why a bulk publish did not succeed as a whole.
+#[derive(Clone, Debug)]
+pub enum BulkFailure {
+    /// Nothing was published.
+    Refused(ApiError),
+    /// The entries listed did not get through, the others did.
+    Failed { failed: Vec<FailedEntry>, error: ApiError },
+}
+
+impl BulkFailure {
+    pub fn error(&self) -> &ApiError {
+        match self {
+            Self::Refused(error) | Self::Failed { error, .. } => error,
+        }
+    }
+}
+
+impl From<ApiError> for BulkFailure {
+    fn from(error: ApiError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// The entry ids seen so far in one call.
+#[derive(Debug, Default)]
+pub struct EntryIds(HashSet<String>);
+
+impl EntryIds {
+    /// Refuses ids that are blank or came before.
+    pub fn admit(&mut self, id: &str, pubsub: &str, topic: &str, app_id: &str) -> Result<(), ApiError> {
+        if !id.is_empty() && self.0.insert(id.to_owned()) {
+            return Ok(());
+        }
+        let reason = "entryId is duplicated or not present for entry";
+        Err(errors::events(Serialization::MarshalEvents, pubsub, topic, app_id, reason))
+    }
+}
+
+/// An attempt of which some entries failed.
+#[derive(Debug)]
+struct Attempt {
+    failed: Vec<FailedEntry>,
+    error: Error,
+}
+
+impl std::fmt::Display for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Outcome for Attempt {
+    fn retriable(&self) -> bool {
+        self.error != Error::Closed
+    }
+}
+
+impl PubSubService {
+    /// The checks that come before a bulk call's body is looked at.
+    pub fn check_bulk(
+        &self,
+        pubsub: &str,
+        topic: &str,
+        metadata: &HashMap<String, String>,
+    ) -> Result<(), ApiError> {
+        self.target(pubsub, topic)?;
+        raw_payload(metadata).map(drop).map_err(|value| errors::bad_metadata(pubsub, &value))
+    }
+
+    /// Publishes messages in no particular order. Returns once the broker has
+    /// all of them or none can be tried again.
+    pub async fn bulk_publish(&self, call: BulkCall<'_>) -> Result<(), BulkFailure> {
+        let BulkCall { pubsub, topic, entries, metadata, trace } = call;
+        let loaded = self.target(pubsub, topic)?;
+        let raw = raw_payload(&metadata).map_err(|value| errors::bad_metadata(pubsub, &value))?;
+        let app_id = self.0.options.identity.app_id();
+        let mut ids = EntryIds::default();
+        let mut wrapped = Vec::with_capacity(entries.len());
+        for entry in entries {
+            ids.admit(&entry.entry_id, pubsub, topic, app_id)?;
+            let entry_metadata = entry.metadata.map(|own| merge(&metadata, own)).unwrap_or_default();
+            let event = if raw {
+                entry.event
+            } else {
+                let envelope = Publish {
+                    source: app_id,
+                    topic,
+                    pubsub,
+                    content_type: &entry.content_type,
+                    data: &entry.event,
+                    trace_parent: trace.parent,
+                    trace_state: trace.state,
+                    ttl: ttl_of(&loaded, &entry_metadata),
+                };
+                cloudevent::wrap(&envelope, &entry_metadata)
+                    .map_err(|e| errors::cloud_event_creation(pubsub, app_id, e))?
+            };
+            let (entry_id, content_type) = (entry.entry_id, entry.content_type);
+            wrapped.push(BulkEntry { entry_id, event, content_type, metadata: entry_metadata });
+        }
+        if !loaded.config.publish.allows(topic) {
+            return Err(errors::forbidden(pubsub, topic, app_id).into());
+        }
+        let request = BulkPublishRequest { topic: self.broker_topic(&loaded, topic), entries: wrapped, metadata };
+        under_policy(&loaded, request).await.map_err(|(failed, reason)| BulkFailure::Failed {
+            failed,
+            error: errors::publish_failed(pubsub, topic, reason),
+        })
+    }
+}
+
+fn merge(call: &HashMap<String, String>, own: HashMap<String, String>) -> HashMap<String, String> {
+    let mut merged = call.clone();
+    merged.extend(own);
+    merged
+}
+
+/// Publishes under the outbound policy; retries send only what failed.
+async fn under_policy(loaded: &Loaded, request: BulkPublishRequest) -> Result<(), (Vec<FailedEntry>, String)> {
+    if loaded.outbound.is_none() {
+        return attempt(loaded, &request).await.map_err(|a| (a.failed, a.error.to_string()));
+    }
+    let left = Mutex::new(request);
+    let run = loaded.outbound.run(|_| async {
+        let request = left.lock().clone();
+        let outcome = attempt(loaded, &request).await;
+        if let Err(attempt) = &outcome {
+            let failed: HashSet<&str> = attempt.failed.iter().map(|f| f.entry_id.as_str()).collect();
+            left.lock().entries.retain(|e| failed.contains(e.entry_id.as_str()));
+        }
+        outcome
+    });
+    run.await.map_err(|error| match error {
+        PolicyError::Operation(Attempt { failed, error }) => (failed, error.to_string()),
+        other => {
+            let reason = other.to_string();
+            (all_failed(&left.lock().entries, &reason), reason)
+        }
+    })
+}
+
+fn all_failed(entries: &[BulkEntry], reason: &str) -> Vec<FailedEntry> {
+    entries.iter().map(|e| FailedEntry { entry_id: e.entry_id.clone(), error: reason.to_owned() }).collect()
+}
+
+async fn attempt(loaded: &Loaded, request: &BulkPublishRequest) -> Result<(), Attempt> {
+    match loaded.component.bulk_publish(request).await {
+        None => entry_by_entry(loaded, request).await,
+        Some(Ok(failed)) => match failed.first() {
+            None => Ok(()),
+            Some(first) => Err(Attempt { error: Error::Other(first.error.clone()), failed }),
+        },
+        Some(Err(error)) => Err(Attempt { failed: all_failed(&request.entries, &error.to_string()), error }),
+    }
+}
+
+async fn entry_by_entry(loaded: &Loaded, request: &BulkPublishRequest) -> Result<(), Attempt> {
+    let publishes = request.entries.iter().map(|entry| async {
+        let publish = PublishRequest {
+            topic: request.topic.clone(),
+            data: entry.event.clone(),
+            metadata: entry.metadata.clone(),
+            content_type: Some(entry.content_type.clone()),
+        };
+        (entry, loaded.component.publish(publish).await)
+    });
+    let mut publishes = futures::stream::iter(publishes).buffer_unordered(MAX_CONCURRENT);
+    let mut failed = Vec::new();
+    let mut first = None;
+    while let Some((entry, outcome)) = publishes.next().await {
+        if let Err(error) = outcome {
+            failed.push(FailedEntry { entry_id: entry.entry_id.clone(), error: error.to_string() });
+            first.get_or_insert(error);
+        }
+    }
+    match first {
+        None => Ok(()),
+        Some(error) => Err(Attempt { failed, error }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use dapr_components::pubsub::{Feature, MessageHandler, PubSub, SubscribeRequest};
+    use dapr_components::Properties;
+    use dapr_kernel::tasks::TaskGroup;
+    use dapr_kernel::{AppIdentity, Shutdown};
+    use serde_json::Value;
+
+    use super::super::{Options, PubSubConfig};
+    use super::*;
+
+    /// Refuses messages whose data contains `bad`.
+    #[derive(Default)]
+    struct Bus(Mutex<Vec<PublishRequest>>);
+
+    #[async_trait]
+    impl PubSub for Bus {
+        fn features(&self) -> &[Feature] {
+            &[]
+        }
+
+        async fn publish(&self, request: PublishRequest) -> Result<(), Error> {
+            if String::from_utf8_lossy(&request.data).contains("bad") {
+                return Err(Error::Other("refused".to_owned()));
+            }
+            self.0.lock().push(request);
+            Ok(())
+        }
+
+        async fn subscribe(&self, _: SubscribeRequest, _: Shutdown, _: Arc<dyn MessageHandler>) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    fn service(bus: Arc<Bus>, properties: &[(&str, &str)]) -> PubSubService {
+        let service = PubSubService::new(Options {
+            identity: AppIdentity::new("me", None),
+            policies: dapr_resiliency::Policies::default(),
+            tasks: TaskGroup::new(Shutdown::new()),
+            skip_programmatic: false,
+        });
+        let properties = Properties::new(properties.iter().copied()).unwrap();
+        service.add("p", bus, PubSubConfig::new(&properties, "me", false));
+        service
+    }
+
+    fn call(entries: &[(&str, &'static str)]) -> BulkCall<'static> {
+        let entries = entries.iter().map(|(id, data)| BulkEntryCall {
+            entry_id: (*id).to_owned(),
+            event: Bytes::from_static(data.as_bytes()),
+            content_type: "text/plain".to_owned(),
+            metadata: None,
+        });
+        BulkCall {
+            pubsub: "p",
+            topic: "t",
+            entries: entries.collect(),
+            metadata: HashMap::from([("cloudevent.id".to_owned(), "of-call".to_owned())]),
+            trace: Trace::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn entries_are_wrapped_and_call_metadata_needs_entry_metadata() {
+        let bus = Arc::new(Bus::default());
+        let mut call = call(&[("1", "a"), ("2", "b")]);
+        call.entries[1].metadata = Some(HashMap::from([("k".to_owned(), "v".to_owned())]));
+        service(bus.clone(), &[]).bulk_publish(call).await.unwrap();
+        let published = bus.0.lock();
+        let event = |i: usize| serde_json::from_slice::<Value>(&published[i].data).unwrap();
+        assert_eq!(published.len(), 2);
+        assert_eq!(event(0)["data"], "a");
+        assert_ne!(event(0)["id"], "of-call");
+        assert!(published[0].metadata.is_empty());
+        assert_eq!(event(1)["id"], "of-call");
+        assert_eq!(published[1].metadata["k"], "v");
+        assert_eq!(published[1].content_type.as_deref(), Some("text/plain"));
+    }
+
+    #[tokio::test]
+    async fn only_failed_entries_are_listed() {
+        let bus = Arc::new(Bus::default());
+        let failure = service(bus.clone(), &[]).bulk_publish(call(&[("1", "a"), ("2", "bad")])).await.unwrap_err();
+        let BulkFailure::Failed { failed, error } = failure else { panic!("refused: {failure:?}") };
+        assert_eq!(failed, [FailedEntry { entry_id: "2".to_owned(), error: "refused".to_owned() }]);
+        assert_eq!(error.message, "error when publishing to topic t in pubsub p: refused");
+        assert_eq!(bus.0.lock().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn bad_entries_and_topics_are_refused_before_anything_is_published() {
+        let bus = Arc::new(Bus::default());
+        for (properties, entries, wanted) in [
+            (&[][..], &[("1", "a"), ("1", "b")][..], "error marshaling events to bytes for topic t pubsub p. error: entryId is duplicated or not present for entry"),
+            (&[], &[("", "a")], "error marshaling events to bytes for topic t pubsub p. error: entryId is duplicated or not present for entry"),
+            (&[("allowedTopics", "other")], &[("1", "a")], "topic t is not allowed for app id me"),
+        ] {
+            let failure = service(bus.clone(), properties).bulk_publish(call(entries)).await.unwrap_err();
+            assert!(matches!(failure, BulkFailure::Refused(_)));
+            assert_eq!(failure.error().message, wanted);
+        }
+        assert!(bus.0.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn raw_payloads_stay_as_they_are() {
+        let bus = Arc::new(Bus::default());
+        let mut call = call(&[("1", "a")]);
+        call.metadata.insert("rawPayload".to_owned(), "true".to_owned());
+        service(bus.clone(), &[]).bulk_publish(call).await.unwrap();
+        assert_eq!(bus.0.lock()[0].data, "a");
+    }
+}

@@ -1,0 +1,24 @@
+//! Composition: builds everything of one sidecar from its options, starts it
+//! in order and drains it.
+//!
+//! It must not know protocols or technologies: it wires services that do.
+//! Entry types: [`options::Options`], [`Sidecar`], [`main`].
+#![forbid(unsafe_code)]
+
+mod app;
+mod drain;
+mod endpoints;
+mod host;
+mod main;
+pub mod options;
+mod policies;
+mod processor;
+mod servers;
+mod sidecar;
+mod wait;
+
+pub use main::main;
+pub use sidecar::{Exit, Sidecar};
+
+/// The release that this program is compatible with and reports.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

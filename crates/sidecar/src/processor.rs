@@ -1,0 +1,330 @@
+//! From component resources to running components (runtime.md §2.3, §3.3).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dapr_blocks::bindings::{BindingsService, InputConfig};
+use dapr_blocks::metadata::{ComponentInfo, MetadataService};
+use dapr_blocks::pubsub::{PubSubConfig, PubSubService};
+use dapr_blocks::secrets::SecretsService;
+use dapr_blocks::state::StateService;
+use dapr_components::registry::Registry;
+use dapr_components::state::Feature as StateFeature;
+use dapr_components::{InitContext, InitError, Properties};
+use dapr_kernel::AppIdentity;
+use dapr_kernel::tasks::TaskGroup;
+use dapr_resources::metadata::SecretRef;
+use dapr_resources::resource::Resource;
+use dapr_resources::template::{ProcessEnv, TemplateContext};
+use dapr_resources::Component;
+
+const SCOPE: &str = "dapr.runtime.processor";
+/// Categories that component types may begin with.
+const CATEGORIES: [&str; 9] = [
+    "bindings.",
+    "configuration.",
+    "crypto.",
+    "lock.",
+    "pubsub.",
+    "secretstores.",
+    "state.",
+    "middleware.",
+    "conversation.",
+];
+
+/// Starts components and hands them to the blocks that serve them.
+pub struct Processor {
+    pub registry: Registry,
+    pub identity: AppIdentity,
+    pub templates: TemplateContext,
+    pub state: StateService,
+    pub pubsub: PubSubService,
+    pub bindings: BindingsService,
+    pub secrets: SecretsService,
+    pub metadata: MetadataService,
+    pub tasks: TaskGroup,
+}
+
+/// A component that failed although it must not.
+#[derive(Debug, thiserror::Error)]
+#[error("process component {name} error: {reason}")]
+pub struct ProcessError {
+    name: String,
+    reason: String,
+}
+
+impl Processor {
+    /// Starts all, secret stores first, one at a time and in order. Components
+    /// whose secrets are in a store that is still to come wait for it.
+    pub async fn load_all(&self, components: Vec<Component>) -> Result<(), ProcessError> {
+        let (stores, others): (Vec<_>, Vec<_>) =
+            components.into_iter().partition(|c| c.component_type.to_lowercase().starts_with("secretstores."));
+        let mut waiting: Vec<Component> = Vec::new();
+        for component in stores.into_iter().chain(others) {
+            self.load_or_park(component, &mut waiting).await?;
+        }
+        for component in waiting {
+            let store = component.secret_store(false).to_owned();
+            tracing::warn!(
+                target: SCOPE,
+                "component {} refers to secret store {store}, which is not loaded; it is left out",
+                component.log_name()
+            );
+        }
+        Ok(())
+    }
+
+    async fn load_or_park(&self, component: Component, waiting: &mut Vec<Component>) -> Result<(), ProcessError> {
+        let store = component.secret_store(false);
+        if !component.secret_refs().is_empty() && !store.is_empty() && self.secrets.raw_store(store).is_none() {
+            waiting.push(component);
+            return Ok(());
+        }
+        let name = component.name.clone();
+        self.load(component).await?;
+        // What waited for this store can go on now.
+        let (ready, still): (Vec<_>, Vec<_>) =
+            std::mem::take(waiting).into_iter().partition(|c| c.secret_store(false) == name);
+        *waiting = still;
+        for component in ready {
+            self.load(component).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts one component; `Err` only when its failure is fatal.
+    async fn load(&self, component: Component) -> Result<(), ProcessError> {
+        let log_name = component.log_name();
+        let (name, ignore) = (component.name.clone(), component.ignore_errors);
+        let source = component.source.to_string();
+        match self.start(component).await {
+            Ok(()) => {
+                tracing::info!(target: SCOPE, "Component loaded: {log_name}");
+                Ok(())
+            }
+            Err(reason) => {
+                tracing::error!(target: SCOPE, "Failed to init component {log_name} from {source}: {reason}");
+                let error = ProcessError { name, reason };
+                if ignore {
+                    tracing::error!(target: SCOPE, "Ignoring error processing component: {error}");
+                    return Ok(());
+                }
+                tracing::warn!(target: SCOPE, "Error processing component, daprd will exit gracefully: {error}");
+                Err(error)
+            }
+        }
+    }
+
+    async fn start(&self, mut component: Component) -> Result<(), String> {
+        let kind = component.component_type.to_lowercase();
+        if !CATEGORIES.iter().any(|c| kind.starts_with(c)) {
+            return Err(format!("incorrect type {}", component.component_type));
+        }
+        let log_name = component.log_name();
+        for refusal in component.apply_env(&ProcessEnv) {
+            tracing::warn!(target: SCOPE, "{refusal}");
+        }
+        let fetched = fetch_secrets(&self.secrets, component.secret_store(false), &component.secret_refs()).await;
+        let component = component.with_secrets(|r| fetched.get(&(r.secret.clone(), r.key.clone())).cloned());
+        let timeout = component.init_timeout_or_default();
+        match tokio::time::timeout(timeout, self.create(&component, &kind)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(reason.describe(&log_name)),
+            Err(_) => {
+                Err(Failure::Init(format!("init timeout for component {log_name} exceeded after {}", seconds(timeout)))
+                    .describe(&log_name))
+            }
+        }
+    }
+
+    async fn create(&self, component: &Component, kind: &str) -> Result<(), Failure> {
+        let mut properties = self.properties(component)?;
+        if kind.starts_with("pubsub.") {
+            let consumer = properties.get("consumerID").unwrap_or_default().trim().to_owned();
+            let consumer = if consumer.is_empty() { self.identity.app_id().to_owned() } else { consumer };
+            properties.set("consumerID", consumer);
+        }
+        let context = InitContext {
+            name: component.name.as_str().into(),
+            component_type: kind.into(),
+            version: component.version.as_str().into(),
+            properties,
+            identity: self.identity.clone(),
+            tasks: self.tasks.clone(),
+        };
+        let capabilities = match kind.split('.').next().unwrap_or_default() {
+            "state" => self.create_state(component, context).await?,
+            "pubsub" => self.create_pubsub(component, context).await?,
+            "secretstores" => self.create_secret_store(component, context).await?,
+            "bindings" => self.create_bindings(component, context).await?,
+            _ => return Err(Failure::Creation(not_found(component))),
+        };
+        self.metadata.add_component(ComponentInfo {
+            name: component.name.clone(),
+            component_type: component.component_type.clone(),
+            version: component.version.clone(),
+            capabilities,
+        });
+        Ok(())
+    }
+
+    fn properties(&self, component: &Component) -> Result<Properties, Failure> {
+        let values = component.properties(&self.templates).map_err(|e| Failure::Init(e.to_string()))?;
+        Properties::new(values).map_err(|e| Failure::Init(e.to_string()))
+    }
+
+    async fn create_state(&self, component: &Component, context: InitContext) -> Result<Vec<String>, Failure> {
+        let constructor = self
+            .registry
+            .state
+            .find(&component.component_type, &component.version)
+            .ok_or_else(|| Failure::Creation(not_found(component)))?;
+        for unsupported in ["primaryEncryptionKey", "secondaryEncryptionKey", "outboxPublishPubsub"] {
+            if context.properties.get(unsupported).is_some_and(|v| !v.is_empty()) {
+                return Err(Failure::Init(format!(
+                    "metadata property '{unsupported}' is not available in this release; remove it from the component"
+                )));
+            }
+        }
+        let properties = context.properties.clone();
+        let store = constructor(context).await?;
+        let mut capabilities: Vec<String> = store.features().iter().map(|f| f.as_str().to_owned()).collect();
+        let has = |f| store.features().contains(&f);
+        if has(StateFeature::Etag) && has(StateFeature::Transactional) {
+            capabilities.push("ACTOR".to_owned());
+        }
+        self.state
+            .add(&component.name, store, &properties)
+            .map_err(|e| Failure::Init(e.to_string()))?;
+        Ok(capabilities)
+    }
+
+    async fn create_pubsub(&self, component: &Component, context: InitContext) -> Result<Vec<String>, Failure> {
+        let constructor = self
+            .registry
+            .pubsub
+            .find(&component.component_type, &component.version)
+            .ok_or_else(|| Failure::Creation(not_found(component)))?;
+        let config = PubSubConfig::new(&context.properties, self.identity.app_id(), component.uses_namespace());
+        let bus = constructor(context).await?;
+        let capabilities = bus.features().iter().map(|f| f.as_str().to_owned()).collect();
+        self.pubsub.add(&component.name, bus, config);
+        Ok(capabilities)
+    }
+
+    async fn create_secret_store(&self, component: &Component, context: InitContext) -> Result<Vec<String>, Failure> {
+        let constructor = self
+            .registry
+            .secret_stores
+            .find(&component.component_type, &component.version)
+            .ok_or_else(|| Failure::Creation(not_found(component)))?;
+        let store = constructor(context).await?;
+        let capabilities = store.features().iter().map(|f| (*f).to_owned()).collect();
+        self.secrets.add(&component.name, store);
+        Ok(capabilities)
+    }
+
+    async fn create_bindings(&self, component: &Component, context: InitContext) -> Result<Vec<String>, Failure> {
+        let (component_type, version) = (&component.component_type, &component.version);
+        let input = self.registry.input_bindings.find(component_type, version);
+        let output = self.registry.output_bindings.find(component_type, version);
+        if input.is_none() && output.is_none() {
+            return Err(Failure::Creation(format!("couldn't find binding {}", component.log_name())));
+        }
+        let direction = context.properties.get("direction").unwrap_or_default().to_ascii_lowercase();
+        let wanted = |way: &str| direction.is_empty() || direction.contains(way);
+        let mut capabilities = Vec::new();
+        if let Some(constructor) = input.filter(|_| wanted("input")) {
+            let config = InputConfig {
+                declared_input: direction.contains("input"),
+                route: context.properties.get_exact("route").filter(|r| !r.is_empty()).map(str::to_owned),
+            };
+            let binding = constructor(context.clone()).await?;
+            self.bindings.add_input(&component.name, binding, config);
+            capabilities.push("INPUT_BINDING".to_owned());
+        }
+        if let Some(constructor) = output.filter(|_| wanted("output")) {
+            let binding = constructor(context).await?;
+            self.bindings.add_output(&component.name, binding);
+            capabilities.push("OUTPUT_BINDING".to_owned());
+        }
+        Ok(capabilities)
+    }
+}
+
+/// Why a component could not be started, in the contract's two kinds.
+enum Failure {
+    Creation(String),
+    Init(String),
+}
+
+impl From<InitError> for Failure {
+    fn from(error: InitError) -> Self {
+        Self::Init(error.to_string())
+    }
+}
+
+impl Failure {
+    fn describe(&self, log_name: &str) -> String {
+        let (kind, verb, reason) = match self {
+            Self::Creation(reason) => ("CREATE_COMPONENT_FAILURE", "creation", reason),
+            Self::Init(reason) => ("INIT_COMPONENT_FAILURE", "initialization", reason),
+        };
+        format!("[{kind}]: {verb} error occurred for {log_name}: {reason}")
+    }
+}
+
+fn not_found(component: &Component) -> String {
+    let (t, v) = (&component.component_type, &component.version);
+    let what = match t.to_lowercase().split('.').next().unwrap_or_default() {
+        "state" => "state store",
+        "pubsub" => "message bus",
+        "secretstores" => "secret store",
+        "lock" => "lock store",
+        "configuration" => "configuration store",
+        "crypto" => "crypto provider",
+        "conversation" => "conversation",
+        "middleware" => return format!("HTTP middleware {t}/{v} has not been registered"),
+        _ => "component",
+    };
+    format!("couldn't find {what} {t}/{v}")
+}
+
+fn seconds(duration: Duration) -> String {
+    dapr_gocompat::duration::format_duration(duration)
+}
+
+/// (secret, key) -> value.
+pub type Fetched = HashMap<(String, String), String>;
+
+/// The values that references ask for; what cannot be had is logged and left
+/// out.
+pub async fn fetch_secrets(secrets: &SecretsService, store: &str, refs: &[SecretRef]) -> Fetched {
+    let mut out = Fetched::new();
+    if refs.is_empty() {
+        return out;
+    }
+    let Some(found) = secrets.raw_store(store) else { return out };
+    let mut cache: HashMap<&str, Arc<dapr_components::secrets::Secret>> = HashMap::new();
+    for reference in refs {
+        let secret = match cache.get(reference.secret.as_str()) {
+            Some(secret) => secret.clone(),
+            None => match found.get(&reference.secret, &HashMap::new()).await {
+                Ok(secret) => {
+                    let secret = Arc::new(secret);
+                    cache.insert(&reference.secret, secret.clone());
+                    secret
+                }
+                Err(error) => {
+                    tracing::error!(target: SCOPE, "Error getting secret: {error}");
+                    continue;
+                }
+            },
+        };
+        if let Some(value) = secret.get(&reference.key) {
+            out.insert((reference.secret.clone(), reference.key.clone()), value.clone());
+        }
+    }
+    out
+}

@@ -1,0 +1,544 @@
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dapr_app_channel::health::AppHealth;
+use dapr_app_channel::{AppChannel, discovery};
+use dapr_blocks::bindings::{self, BindingsService};
+use dapr_blocks::invoke::{self, InvokeService};
+use dapr_blocks::metadata::{self, AppConnection, AppHealthProperties, MetadataService};
+use dapr_blocks::pubsub::{self, Description, PubSubService, Route};
+use dapr_blocks::secrets::SecretsService;
+use dapr_blocks::state::StateService;
+use dapr_components::nameresolution::{Instance, NameResolver, ResolverContext};
+use dapr_components::registry::Registry;
+use dapr_gateway::{Api, ApiAccess, Control, grpc, http as http_api};
+use dapr_gocompat::duration::format_duration;
+use dapr_kernel::health::{Health, Target};
+use dapr_kernel::tasks::TaskGroup;
+use dapr_kernel::Shutdown;
+use dapr_resiliency::Policies;
+use dapr_resources::configuration::Configuration;
+use dapr_resources::loader::{LoadContext, load_components, load_configuration, load_subscriptions};
+use dapr_resources::resource::Resource;
+use dapr_resources::template::{ProcessEnv, TemplateContext};
+use dapr_resources::Subscription;
+use dapr_transport::listen::Listener;
+
+use crate::options::Options;
+use crate::processor::Processor;
+use crate::{VERSION, app, drain, endpoints, host, policies, servers};
+
+const SCOPE: &str = "dapr.runtime";
+
+/// How a sidecar ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Graceful,
+    /// Ended in order to be started again in this process.
+    Restart,
+    /// An immediate end with exit code 1 was asked for.
+    Forced,
+    Failed(String),
+}
+
+/// One sidecar: a value without global state.
+pub struct Sidecar {
+    options: Options,
+    registry: Registry,
+}
+
+/// Everything that lives as long as one run.
+struct Run {
+    options: Options,
+    config: Configuration,
+    context: LoadContext,
+    tasks: TaskGroup,
+    health: Health,
+    ready: Target,
+    api: Arc<Api>,
+    app_health: AppHealth,
+    processor: Processor,
+    internal: Option<(Listener, u16)>,
+    host: IpAddr,
+    telemetry: Telemetry,
+}
+
+struct Telemetry {
+    registry: Option<dapr_telemetry::metrics::Registry>,
+    http: Option<dapr_telemetry::metrics::catalogue::HttpServerMetrics>,
+}
+
+impl Sidecar {
+    pub fn build(options: Options, registry: Registry) -> Self {
+        Self { options, registry }
+    }
+
+    /// Runs until `stop` is given, the API asks for the end, or something
+    /// fatal happens.
+    pub async fn run(self, stop: Shutdown) -> Exit {
+        let started = Instant::now();
+        let tasks = TaskGroup::new(Shutdown::new());
+        let run = match Run::prepare(self.options, self.registry, tasks.clone()).await {
+            Ok(run) => Box::new(run),
+            Err(error) => {
+                tasks.stop(Duration::from_secs(1)).await;
+                return Exit::Failed(error);
+            }
+        };
+        run.live(stop, started).await
+    }
+}
+
+impl Run {
+    /// Builds the services; nothing is started but the reserved port.
+    async fn prepare(options: Options, registry: Registry, tasks: TaskGroup) -> Result<Self, String> {
+        let config = load_configuration(&options.config_files, &ProcessEnv).map_err(|e| e.to_string())?;
+        refuse_unserved(&config)?;
+        tracing::info!(target: SCOPE, "standalone mode configured");
+        tracing::info!(target: SCOPE, "app id: {}", options.identity.app_id());
+        let identity = options.identity.clone();
+        let health = Health::new();
+        let ready = health.add_target("runtime");
+        for target in ["grpc-api-server", "grpc-internal-server"] {
+            health.add_target(target);
+        }
+        let (policies, resiliencies) = policies::load(&options.resource_dirs, identity.app_id());
+        let internal = match servers::reserve_internal(&options).await {
+            Ok(reserved) => reserved,
+            Err(error) => {
+                return Err(format!("failed to start internal gRPC server: could not listen on any endpoint: {error}"));
+            }
+        };
+        let host = host::address(options.host_ip.as_deref()).ok_or("failed to determine host IP")?;
+        let context = LoadContext {
+            app_id: identity.app_id().to_owned(),
+            namespace_env: Some(identity.namespace_env().to_owned()),
+        };
+        let telemetry = Telemetry::new(&options, &config)?;
+        let services = Services::new(&options, &config, policies, resiliencies, host, internal.1, &tasks);
+        let api = Arc::new(services.api(&options, health.clone()));
+        let templates = TemplateContext {
+            app_id: identity.app_id().to_owned(),
+            namespace: identity.namespace().to_owned(),
+            pod_name: options.pod_name.clone(),
+            strict_sandbox: config.wasm.strict_sandbox,
+        };
+        let processor = Processor {
+            registry,
+            identity,
+            templates,
+            state: api.state.clone(),
+            pubsub: api.pubsub.clone(),
+            bindings: api.bindings.clone(),
+            secrets: api.secrets.clone(),
+            metadata: api.metadata.clone(),
+            tasks: tasks.clone(),
+        };
+        Ok(Self {
+            options,
+            config,
+            context,
+            tasks,
+            health,
+            ready,
+            api,
+            app_health: AppHealth::new(),
+            processor,
+            internal: Some(internal),
+            host,
+            telemetry,
+        })
+    }
+
+    async fn live(mut self: Box<Self>, stop: Shutdown, started: Instant) -> Exit {
+        let initialised = tokio::select! {
+            biased;
+            () = stop.wait() => Ok(false),
+            result = self.initialise() => result.map(|()| true),
+        };
+        match initialised {
+            Err(error) => {
+                self.shut_down().await;
+                return Exit::Failed(error);
+            }
+            Ok(false) => {
+                self.shut_down().await;
+                return Exit::Graceful;
+            }
+            Ok(true) => {}
+        }
+        let exit = tokio::select! {
+            () = stop.wait() => Exit::Graceful,
+            () = self.api.control.force_requested() => Exit::Forced,
+            () = self.api.control.shutdown_requested() => Exit::Graceful,
+            () = self.wait_for_app(started) => Exit::Graceful,
+        };
+        if exit == Exit::Forced {
+            return exit;
+        }
+        self.end(exit).await
+    }
+
+    /// Waits for the application, declares the sidecar running and then
+    /// waits for ever.
+    async fn wait_for_app(&self, started: Instant) {
+        let channel = self.api.invoke.app_channel();
+        if let Some(channel) = &channel {
+            discovery::wait_for_app(channel.options()).await;
+        }
+        app::watch_health(&self.options, channel.as_ref(), &self.app_health, &self.tasks);
+        app::Follower {
+            identity: self.options.identity.clone(),
+            channel,
+            pubsub: self.api.pubsub.clone(),
+            bindings: self.api.bindings.clone(),
+            skip_config: self.options.disabled_endpoints.config,
+        }
+        .start(&self.app_health, &self.tasks);
+        let elapsed = started.elapsed().as_millis();
+        tracing::info!(target: SCOPE, "dapr initialized. Status: Running. Init Elapsed {elapsed}ms");
+        self.ready.ready();
+        std::future::pending::<()>().await;
+    }
+
+    /// The strictly ordered part of the start (runtime.md §2.1).
+    async fn initialise(&mut self) -> Result<(), String> {
+        self.start_metrics().await?;
+        if self.options.placement_address.is_empty() {
+            tracing::info!(target: SCOPE, "Actor runtime disabled");
+        } else {
+            tracing::warn!(
+                target: SCOPE,
+                "A placement address was given, but this release has no actor runtime: actor calls are refused"
+            );
+        }
+        if self.options.scheduler_addresses.is_empty() {
+            tracing::info!(target: SCOPE, "Scheduler disabled");
+        } else {
+            tracing::warn!(
+                target: SCOPE,
+                "A scheduler address was given, but this release does not talk to the scheduler: job calls are refused"
+            );
+        }
+        self.start_name_resolution().await;
+        self.load_components().await?;
+        let endpoints = endpoints::load(&self.options, &self.context, &self.api.secrets).await;
+        self.api.metadata.set_http_endpoints(endpoints.iter().map(|e| e.name.clone()).collect());
+        self.api.invoke.set_http_endpoints(endpoints);
+        self.load_subscriptions()?;
+        let channel = app::channel(&self.options, &self.app_health, &self.tasks);
+        self.set_app_channel(channel);
+        for store in self.api.secrets.unmatched_scopes() {
+            tracing::warn!(
+                target: SCOPE,
+                "Secrets configuration added for '{store}', but no matching secret store was found"
+            );
+        }
+        self.start_servers().await?;
+        self.api.control.set_outbound_ready(true);
+        Ok(())
+    }
+
+    async fn start_metrics(&self) -> Result<(), String> {
+        let target = self.health.add_target("metrics-exporter");
+        if let (Some((address, port)), Some(registry)) = (&self.options.listen.metrics, &self.telemetry.registry) {
+            servers::start_metrics(address, *port, registry.clone(), &self.tasks).await?;
+        }
+        target.ready();
+        Ok(())
+    }
+
+    fn set_app_channel(&self, channel: Option<AppChannel>) {
+        self.api.invoke.set_app_channel(channel.clone());
+        self.api.pubsub.set_app_channel(channel.clone());
+        self.api.bindings.set_app_channel(channel);
+    }
+
+    /// A resolver that fails is logged: only invocation needs one.
+    async fn start_name_resolution(&self) {
+        let settings = self.config.name_resolution.clone().unwrap_or_default();
+        let name = if settings.component.is_empty() { "mdns" } else { settings.component.as_str() };
+        match self.resolver(name, &settings.version, settings.configuration.clone()).await {
+            Ok(resolver) => {
+                self.api.invoke.set_resolver(resolver);
+                tracing::info!(target: SCOPE, "Initialized name resolution to {name}");
+            }
+            Err(error) => tracing::error!(target: SCOPE, "failed to init name resolution: {error}"),
+        }
+    }
+
+    async fn resolver(
+        &self,
+        name: &str,
+        version: &str,
+        configuration: serde_json::Value,
+    ) -> Result<Arc<dyn NameResolver>, String> {
+        let kinds = &self.processor.registry.name_resolvers;
+        let shown = if version.is_empty() { "v1" } else { version };
+        let constructor = kinds
+            .find(&format!("nameresolution.{name}"), version)
+            .or_else(|| kinds.find(name, version))
+            .ok_or_else(|| format!("couldn't find name resolver {name}/{shown}"))?;
+        let listen = &self.options.listen;
+        let context = ResolverContext {
+            configuration,
+            instance: Instance {
+                identity: self.options.identity.clone(),
+                address: host::advertised(&listen.internal_address, self.host),
+                http_port: listen.http_port,
+                internal_grpc_port: self.internal.as_ref().map_or(0, |(_, port)| *port),
+                app_port: self.options.app.port,
+            },
+            tasks: self.tasks.clone(),
+        };
+        constructor(context).await.map_err(|e| e.to_string())
+    }
+
+    async fn load_components(&self) -> Result<(), String> {
+        tracing::info!(target: SCOPE, "Loading components…");
+        let loaded = load_components(&self.options.resource_dirs, &self.context)
+            .map_err(|e| format!("failed to load components: {e}"))?;
+        for warning in &loaded.warnings {
+            tracing::warn!(target: SCOPE, "{warning}");
+        }
+        let allowed = loaded
+            .resources
+            .into_iter()
+            .filter(|component| match self.config.components.denial(component) {
+                None => true,
+                Some(reason) => {
+                    tracing::warn!(target: SCOPE, "{reason}");
+                    false
+                }
+            })
+            .collect();
+        tracing::info!(target: SCOPE, "Waiting for all outstanding components to be processed…");
+        self.processor.load_all(allowed).await.map_err(|e| e.to_string())?;
+        tracing::info!(target: SCOPE, "All outstanding components processed");
+        Ok(())
+    }
+
+    fn load_subscriptions(&self) -> Result<(), String> {
+        tracing::info!(target: SCOPE, "Loading Declarative Subscriptions…");
+        let loaded = load_subscriptions(&self.options.resource_dirs)
+            .map_err(|e| format!("failed to load declarative subscriptions: {e}"))?;
+        for warning in &loaded.warnings {
+            tracing::warn!(target: SCOPE, "{warning}");
+        }
+        let app_id = self.options.identity.app_id();
+        let mut routes = Vec::new();
+        for subscription in loaded.resources.into_iter().filter(|s| s.is_scoped_to(app_id)) {
+            tracing::info!(target: SCOPE, "Found Subscription: {}", subscription.name);
+            routes.push(declared(subscription)?);
+        }
+        self.api.pubsub.set_declared(routes);
+        Ok(())
+    }
+
+    async fn start_servers(&mut self) -> Result<(), String> {
+        let access = ApiAccess::new(&self.config.api);
+        let logging = &self.config.logging.api_logging;
+        let api_log = self.options.api_log.unwrap_or(logging.enabled).then_some(http_api::ApiLog {
+            obfuscate_urls: logging.obfuscate_urls,
+            omit_health_checks: logging.omit_health_checks,
+        });
+        let plan = servers::Plan {
+            api: self.api.clone(),
+            http: http_api::Options {
+                identity: self.options.identity.clone(),
+                token: self.options.api_token.clone(),
+                cors: http_api::Cors::from_flag(&self.options.allowed_origins),
+                max_body: self.options.max_body,
+                max_header: self.options.max_header,
+                access: access.clone(),
+                api_log,
+                tracing: self.config.tracing.sampling_rate != "0",
+            },
+            grpc: grpc::Options {
+                token: self.options.api_token.clone(),
+                access,
+                max_message: self.options.max_body.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
+                api_log: api_log.is_some(),
+            },
+            metrics: self.telemetry.http.clone(),
+        };
+        servers::start(&self.options, plan, &self.tasks).await?;
+        self.health.add_target("grpc-api-server").ready();
+        if let Some((listener, port)) = self.internal.take() {
+            servers::start_internal(&self.options, listener, port, self.api.clone(), &self.tasks);
+        }
+        self.health.add_target("grpc-internal-server").ready();
+        Ok(())
+    }
+
+    /// Graceful end: block if asked to, stop intake, drain, close.
+    async fn end(&self, exit: Exit) -> Exit {
+        if let Some(limit) = self.options.block_shutdown {
+            drain::block_shutdown(limit, &self.app_health, &self.api.pubsub, &self.api.bindings).await;
+        }
+        match self.options.grace {
+            None => {
+                tracing::warn!(
+                    target: SCOPE,
+                    "Graceful shutdown timeout is infinite, will wait indefinitely to shutdown"
+                );
+                self.shut_down().await;
+                exit
+            }
+            Some(limit) => match tokio::time::timeout(limit, self.shut_down()).await {
+                Ok(()) => exit,
+                Err(_) => {
+                    tracing::error!(target: SCOPE, "Graceful shutdown timeout exceeded, forcing shutdown");
+                    Exit::Forced
+                }
+            },
+        }
+    }
+
+    async fn shut_down(&self) {
+        tracing::info!(target: SCOPE, "Dapr is shutting down");
+        self.api.bindings.stop_inputs().await;
+        self.api.pubsub.stop_subscriptions().await;
+        for component in self.api.metadata.components() {
+            let version = if component.version.is_empty() { String::new() } else { format!("/{}", component.version) };
+            tracing::info!(target: SCOPE, "Shutting down component {} ({}{version})", component.name, component.component_type);
+        }
+        let limit = self.options.grace.unwrap_or(Duration::MAX);
+        self.tasks.stop(limit).await;
+        tracing::info!(target: SCOPE, "Dapr runtime stopped");
+    }
+}
+
+/// The services before they become the API.
+struct Services {
+    invoke: InvokeService,
+    pubsub: PubSubService,
+    bindings: BindingsService,
+    secrets: SecretsService,
+    metadata: MetadataService,
+}
+
+impl Services {
+    fn new(
+        options: &Options,
+        config: &Configuration,
+        policies: Policies,
+        resiliencies: Vec<String>,
+        host: IpAddr,
+        internal_port: u16,
+        tasks: &TaskGroup,
+    ) -> Self {
+        let identity = options.identity.clone();
+        Self {
+            invoke: InvokeService::new(invoke::Options {
+                identity: identity.clone(),
+                host_address: host.to_string(),
+                hostname: host::hostname(),
+                internal_port,
+                max_message: options.max_body.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
+                max_header_list: servers::grpc_header_list(options),
+                policies: policies.clone(),
+                tasks: tasks.clone(),
+            }),
+            pubsub: PubSubService::new(pubsub::Options {
+                identity: identity.clone(),
+                policies: policies.clone(),
+                tasks: tasks.clone(),
+                skip_programmatic: options.disabled_endpoints.subscribe,
+            }),
+            bindings: BindingsService::new(bindings::Options {
+                identity: identity.clone(),
+                policies,
+                tasks: tasks.clone(),
+                options_timeout: options.binding_options_timeout,
+            }),
+            secrets: SecretsService::new(config.secrets.scopes.clone()),
+            metadata: MetadataService::new(metadata::Options {
+                identity,
+                runtime_version: VERSION.to_owned(),
+                enabled_features: config.enabled_features().into_iter().map(str::to_owned).collect(),
+                app_connection: connection(options),
+                resiliencies,
+            }),
+        }
+    }
+
+    fn api(self, options: &Options, health: Health) -> Api {
+        Api {
+            identity: options.identity.clone(),
+            invoke: self.invoke,
+            state: StateService::new(options.identity.clone()),
+            pubsub: self.pubsub,
+            bindings: self.bindings,
+            secrets: self.secrets,
+            metadata: self.metadata,
+            health,
+            control: Control::default(),
+            placement_configured: !options.placement_address.is_empty(),
+            scheduler_configured: !options.scheduler_addresses.is_empty(),
+        }
+    }
+}
+
+impl Telemetry {
+    fn new(options: &Options, config: &Configuration) -> Result<Self, String> {
+        if options.listen.metrics.is_none() || !config.metric.is_enabled() {
+            return Ok(Self { registry: None, http: None });
+        }
+        let registry = dapr_telemetry::metrics::Registry::without_rules(Default::default());
+        Ok(Self { registry: Some(registry), http: None })
+    }
+}
+
+fn connection(options: &Options) -> Option<AppConnection> {
+    (options.app.port != 0).then(|| AppConnection {
+        port: options.app.port,
+        protocol: options.app.protocol,
+        channel_address: options.app.address.clone(),
+        max_concurrency: options.app.max_concurrency.and_then(|n| i32::try_from(n).ok()).unwrap_or(0),
+        health: options.app.health.as_ref().map(|h| AppHealthProperties {
+            path: if options.app.protocol.is_grpc() { String::new() } else { h.path.clone() },
+            interval: format_duration(h.interval),
+            timeout: format_duration(h.timeout),
+            threshold: h.threshold,
+        }),
+    })
+}
+
+fn declared(subscription: Subscription) -> Result<Route, String> {
+    let (name, source) = (subscription.name.clone(), subscription.source.to_string());
+    let mut rules: Vec<(String, String)> =
+        subscription.routes.rules.into_iter().map(|r| (r.matches, r.path)).collect();
+    if !subscription.routes.default.is_empty() {
+        rules.push((String::new(), subscription.routes.default));
+    }
+    let bulk = &subscription.bulk_subscribe;
+    let description = Description {
+        pubsub: subscription.pubsub_name,
+        topic: subscription.topic,
+        metadata: subscription.metadata,
+        rules,
+        dead_letter_topic: subscription.dead_letter_topic,
+        bulk: pubsub::bulk_settings(bulk.enabled, bulk.max_messages_count, bulk.max_await_duration_ms),
+    };
+    description
+        .compile(pubsub::Origin::Declarative)
+        .map_err(|e| format!("failed to load declarative subscriptions: subscription {name} in {source}: {e}"))
+}
+
+/// Settings whose absence of effect would be dangerous or surprising are
+/// refused rather than ignored.
+fn refuse_unserved(config: &Configuration) -> Result<(), String> {
+    let mut unserved: HashMap<&str, bool> = HashMap::new();
+    unserved.insert("spec.httpPipeline", !config.http_pipeline.handlers.is_empty());
+    unserved.insert("spec.appHttpPipeline", !config.app_http_pipeline.handlers.is_empty());
+    unserved.insert("spec.accessControl", config.access_control.as_ref().is_some_and(|a| !a.policies.is_empty() || a.default_action.eq_ignore_ascii_case("deny")));
+    let mut names: Vec<_> = unserved.into_iter().filter(|(_, used)| *used).map(|(name, _)| name).collect();
+    names.sort_unstable();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(format!("the configuration uses {}, which this release does not have; remove it", names.join(" and ")))
+}
