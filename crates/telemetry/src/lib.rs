@@ -7,3 +7,5 @@
 #![forbid(unsafe_code)]
 
 pub mod logging;
+pub mod metrics;
+pub mod trace;
