@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use dapr_components::{Properties, PropertyError};
 use dapr_kernel::Shutdown;
 use dapr_kernel::tasks::TaskGroup;
 
@@ -12,6 +13,18 @@ use crate::database::{Database, Error, Write};
 const CHUNK: usize = 1000;
 /// Tolerance for timers that fire a little early.
 const EARLY: Duration = Duration::from_millis(100);
+
+/// `cleanupInterval` or its alias; zero, and anything below, is off.
+pub(crate) fn interval(properties: &Properties, default: Duration) -> Result<Duration, PropertyError> {
+    let names = ["cleanupInterval", "cleanupIntervalInSeconds"];
+    let Some(name) = names.into_iter().find(|name| properties.get(name).is_some()) else {
+        return Ok(default);
+    };
+    if properties.get(name).is_some_and(|text| text.trim_start().starts_with('-')) {
+        return Ok(Duration::ZERO);
+    }
+    Ok(properties.duration(name)?.unwrap_or(default))
+}
 
 #[derive(Clone)]
 pub(crate) struct Cleanup {

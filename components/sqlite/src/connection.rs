@@ -129,15 +129,6 @@ impl Options {
         self.journal == Journal::Memory
     }
 
-    /// Path of the database file, where it has one.
-    pub(crate) fn file(&self) -> Option<std::path::PathBuf> {
-        if self.in_memory() {
-            return None;
-        }
-        let connection = self.open().ok()?;
-        connection.path().filter(|path| !path.is_empty()).map(std::path::PathBuf::from)
-    }
-
     pub(crate) fn open(&self) -> Result<Connection, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE

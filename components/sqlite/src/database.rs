@@ -153,7 +153,7 @@ impl Database {
     /// threads.
     pub(crate) async fn open(
         options: Options,
-        prepare: impl FnOnce(&mut Connection) -> Result<(), Error> + Send + 'static,
+        prepare: impl FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
     ) -> Result<Self, Error> {
         Self::open_with(options, prepare, None).await
     }
@@ -162,7 +162,7 @@ impl Database {
     /// that must reach the disk, before its callers are answered.
     pub(crate) async fn open_with(
         options: Options,
-        prepare: impl FnOnce(&mut Connection) -> Result<(), Error> + Send + 'static,
+        prepare: impl FnOnce(&Connection) -> Result<(), Error> + Send + 'static,
         committed: Option<Committed>,
     ) -> Result<Self, Error> {
         let timeout = options.timeout;
@@ -173,8 +173,8 @@ impl Database {
         let ended_writer = ended_tx.clone();
         thread("sqlite-write", move || {
             let _ended = ended_writer;
-            let opened = writer_options.open().and_then(|mut connection| {
-                prepare(&mut connection)?;
+            let opened = writer_options.open().and_then(|connection| {
+                prepare(&connection)?;
                 Ok(connection)
             });
             match opened {

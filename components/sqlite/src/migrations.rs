@@ -20,7 +20,7 @@ pub(crate) struct Migrations<'a> {
 
 impl Migrations<'_> {
     /// Brings the schema up to date in one exclusive transaction.
-    pub(crate) fn perform(&self, connection: &mut Connection) -> Result<(), Error> {
+    pub(crate) fn perform(&self, connection: &Connection) -> Result<(), Error> {
         let failed = |e: Error| Error::new(format!("failed to perform migrations: {e}"));
         begin(connection).map_err(failed)?;
         match self.steps_in_transaction(connection) {

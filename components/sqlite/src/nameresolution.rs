@@ -11,7 +11,7 @@ use rusqlite::OptionalExtension;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::cleanup::Cleanup;
+use crate::cleanup::{self, Cleanup};
 use crate::connection::{Defaults, Options, identifier};
 use crate::database::{self, Database, Write};
 use crate::migrations::Migrations;
@@ -64,10 +64,7 @@ impl Settings {
         if update_interval < options.timeout + Duration::from_secs(1) {
             return Err(InitError::new("update interval must be at least 1s greater than timeout"));
         }
-        let cleanup_interval = match properties.duration("cleanupInterval")? {
-            Some(interval) => interval,
-            None => properties.duration("cleanupIntervalInSeconds")?.unwrap_or(DEFAULT_CLEANUP_INTERVAL),
-        };
+        let cleanup_interval = cleanup::interval(properties, DEFAULT_CLEANUP_INTERVAL)?;
         Ok(Self { options, table, metadata_table, update_interval, cleanup_interval })
     }
 }

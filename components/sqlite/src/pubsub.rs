@@ -84,16 +84,21 @@ impl PubSub {
         let metadata_table = options.metadata_table.clone();
         let key = format!("{}-migrations", options.table);
         let wake = Wake::new();
-        let ring = wake.clone();
+        let (ring, attached) = (wake.clone(), wake.clone());
+        let shared = !options.connection.in_memory();
         let database = Database::open_with(
             options.connection.clone(),
             move |connection| {
-                Migrations { metadata_table: &metadata_table, key: &key, steps: &steps }.perform(connection)
+                Migrations { metadata_table: &metadata_table, key: &key, steps: &steps }
+                    .perform(connection)?;
+                if let Some(path) = connection.path().filter(|path| shared && !path.is_empty()) {
+                    attached.attach(path.into());
+                }
+                Ok(())
             },
             Some(Box::new(move || ring.ring())),
         )
         .await?;
-        wake.attach(options.connection.file());
         let tasks = TaskGroup::new(context.tasks.shutdown().child());
         let store = Arc::new(store);
         let tidy = Tidy::start(database.clone(), store.clone(), &tasks);

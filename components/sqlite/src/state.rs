@@ -5,6 +5,7 @@ mod statements;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use dapr_components::state::{
@@ -15,7 +16,7 @@ use dapr_components::ttl::{StateTtl, state_ttl};
 use dapr_components::{InitContext, InitError};
 use dapr_kernel::Shutdown;
 
-use crate::cleanup::Cleanup;
+use crate::cleanup::{self, Cleanup};
 use crate::connection::{Defaults, Options, identifier};
 use crate::database::{Database, Write};
 use crate::migrations::Migrations;
@@ -51,15 +52,7 @@ impl StateStore {
         };
         let table = name("tableName", "state")?;
         let metadata_table = name("metadataTableName", "metadata")?;
-        // A negative interval switches the cleanup off like zero does.
-        let interval = ["cleanupInterval", "cleanupIntervalInSeconds"]
-            .into_iter()
-            .find(|name| properties.get(name).is_some())
-            .filter(|name| !properties.get(name).is_some_and(|text| text.starts_with('-')));
-        let interval = match interval {
-            Some(name) => properties.duration(name)?.unwrap_or_default(),
-            None => Default::default(),
-        };
+        let interval = cleanup::interval(properties, Duration::ZERO)?;
         let create = [statements::create_table(&table)];
         let migrations_table = metadata_table.clone();
         let database = Database::open(options, move |connection| {

@@ -188,7 +188,7 @@ impl Entry {
             }
         }
         changed |= keep.is_empty();
-        changed.then(|| Rewrite { entry: key, span, attempts: self.attempts, keep, again })
+        changed.then_some(Rewrite { entry: key, span, attempts: self.attempts, keep, again })
     }
 }
 

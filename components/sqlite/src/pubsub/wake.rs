@@ -57,8 +57,8 @@ impl Wake {
     }
 
     /// Names the database file that other processes may share.
-    pub(super) fn attach(&self, database: Option<PathBuf>) {
-        let Some(mut path) = database else { return };
+    pub(super) fn attach(&self, database: PathBuf) {
+        let mut path = database;
         path.as_mut_os_string().push("-wake");
         let opened = File::options().create(true).truncate(false).write(true).open(&path);
         *self.shared.watcher.lock() = match opened {

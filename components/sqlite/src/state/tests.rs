@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use bytes::Bytes;
 use dapr_components::Properties;
 use dapr_components::state::StateStore as _;
