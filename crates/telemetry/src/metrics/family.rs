@@ -184,6 +184,12 @@ impl<I: Instrument> Clone for Family<I> {
     }
 }
 
+impl<I: Instrument> fmt::Debug for Family<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Family").field("labels", &self.0.labels).finish_non_exhaustive()
+    }
+}
+
 pub(super) struct FamilyState<I: Instrument> {
     labels: Box<[&'static str]>,
     /// Positions of the declared labels in sorted order.

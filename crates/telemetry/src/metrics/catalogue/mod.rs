@@ -130,12 +130,6 @@ impl TimedFamily {
     }
 }
 
-impl<I: super::family::Instrument> std::fmt::Debug for Family<I> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Family")
-    }
-}
-
 /// Milliseconds with their fraction: component and invocation latencies.
 fn fractional_ms(latency: Duration) -> f64 {
     latency.as_nanos() as f64 / 1e6
