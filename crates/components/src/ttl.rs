@@ -1,6 +1,7 @@
 //! Time-to-live texts in request metadata (components.md §1.4).
 
 use std::collections::HashMap;
+use std::num::{IntErrorKind, ParseIntError};
 use std::time::Duration;
 
 use dapr_gocompat::duration;
@@ -43,8 +44,13 @@ pub fn state_ttl(metadata: &RequestMetadata) -> Result<StateTtl, String> {
     let Some(text) = metadata.get("ttlInSeconds").filter(|v| !v.is_empty()) else {
         return Ok(StateTtl::Absent);
     };
-    let seconds: i64 =
-        text.parse().map_err(|_| format!("{PREFIX}strconv.ParseInt: parsing {text:?}: invalid syntax"))?;
+    let seconds: i64 = text.parse().map_err(|e: ParseIntError| {
+        let reason = match e.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("{PREFIX}strconv.ParseInt: parsing {text:?}: {reason}")
+    })?;
     match i32::try_from(seconds) {
         Ok(s) if s < -1 => Err(format!("{PREFIX}must be -1 or greater")),
         Ok(s) if s <= 0 => Ok(StateTtl::Never),
@@ -82,6 +88,10 @@ mod tests {
         assert_eq!(state_ttl(&md("ttlInSeconds", "-1")), Ok(StateTtl::Never));
         assert_eq!(state_ttl(&md("ttlInSeconds", "5")), Ok(StateTtl::After(Duration::from_secs(5))));
         assert_eq!(state_ttl(&md("ttlinseconds", "5")), Ok(StateTtl::Absent));
+        for (text, reason) in [("foo", "invalid syntax"), ("99999999999999999999", "value out of range")] {
+            let error = state_ttl(&md("ttlInSeconds", text)).unwrap_err();
+            assert!(error.ends_with(&format!("strconv.ParseInt: parsing \"{text}\": {reason}")), "{error}");
+        }
         assert!(state_ttl(&md("ttlInSeconds", "-2")).unwrap_err().ends_with("must be -1 or greater"));
     }
 }
