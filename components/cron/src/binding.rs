@@ -24,6 +24,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(1);
 
 pub struct CronBinding {
     name: Arc<str>,
+    log_name: Arc<str>,
     schedule: Schedule,
     tasks: TaskGroup,
     /// Given by `close`.
@@ -41,6 +42,7 @@ impl CronBinding {
             .map_err(|e| InitError::new(format!("invalid schedule format '{text}': {e}")))?;
         Ok(Self {
             name: context.name.clone(),
+            log_name: context.log_name().into(),
             schedule,
             tasks: context.tasks.clone(),
             closed: context.tasks.shutdown().child(),
@@ -56,6 +58,7 @@ impl InputBinding for CronBinding {
         }
         let run = Run {
             name: self.name.clone(),
+            log_name: self.log_name.clone(),
             schedule: self.schedule.clone(),
             tasks: self.tasks.clone(),
             running: Arc::new(Semaphore::new(MAX_OVERLAPPING_RUNS)),
@@ -75,6 +78,7 @@ impl InputBinding for CronBinding {
 
 struct Run {
     name: Arc<str>,
+    log_name: Arc<str>,
     schedule: Schedule,
     tasks: TaskGroup,
     running: Arc<Semaphore>,
@@ -98,12 +102,17 @@ impl Run {
     fn fire(&self) {
         let Ok(permit) = self.running.clone().try_acquire_owned() else {
             tracing::warn!(
+                target: "dapr.contrib",
+                component = %self.log_name,
                 "name: {}, {MAX_OVERLAPPING_RUNS} earlier runs have not ended: this one is left out",
                 self.name
             );
             return;
         };
-        tracing::debug!("name: {}, schedule fired", self.name);
+        tracing::debug!(
+            target: "dapr.contrib", component = %self.log_name,
+            "name: {}, schedule fired", self.name
+        );
         let handler = self.handler.clone();
         self.tasks.spawn("cron run", async move {
             // What the application answers has no effect on the schedule.

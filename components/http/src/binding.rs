@@ -114,6 +114,7 @@ impl HttpBinding {
             let (key, value) = header_of(name, value)?;
             if headers.insert(key, value).is_some() {
                 tracing::warn!(
+                    target: "dapr.contrib",
                     "Tracing is enabled. A custom {} request header cannot be specified and is ignored.",
                     header::canonical_key(name)
                 );

@@ -62,7 +62,10 @@ impl TlsSettings {
 fn system_roots() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
-        tracing::warn!("HTTP binding: a certificate of the system can not be used: {error}");
+        tracing::warn!(
+            target: "dapr.contrib",
+            "HTTP binding: a certificate of the system can not be used: {error}"
+        );
     }
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(found.certs);
@@ -111,6 +114,7 @@ fn check_renegotiation(value: &str) -> Result<(), InitError> {
         "RenegotiateNever" => Ok(()),
         "RenegotiateOnceAsClient" | "RenegotiateFreelyAsClient" => {
             tracing::warn!(
+                target: "dapr.contrib",
                 "HTTP binding: MTLSRenegotiation {value} has no effect: this build never renegotiates, a call \
                  to a server that demands it fails"
             );

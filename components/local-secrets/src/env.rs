@@ -27,7 +27,7 @@ impl EnvStore {
     fn value(&self, name: &str) -> String {
         let variable = format!("{}{name}", self.prefix);
         if !is_allowed(&variable) {
-            tracing::warn!("Access to env var {name} is forbidden");
+            tracing::warn!(target: "dapr.contrib", "Access to env var {name} is forbidden");
             return String::new();
         }
         (self.variables)()

@@ -68,6 +68,7 @@ fn flatten(object: &Map<String, Value>, separator: &str) -> BTreeMap<String, Str
     for (key, value) in object {
         if !collect(key.clone(), value, separator, &mut leaves) {
             tracing::warn!(
+                target: "dapr.contrib",
                 "secretsFile: two values share a name below \"{key}\"; it and what follows are left out"
             );
             break;

@@ -108,7 +108,7 @@ fn create(root: &Path, path: &Path, request: &InvokeRequest) -> Result<InvokeRes
         .map_err(|e| format!("error creating directory {}: {}", folder.display(), cause(&e)))?;
     std::fs::write(path, &data)
         .map_err(|e| format!("error creating file {0}: open {0}: {1}", path.display(), cause(&e)))?;
-    tracing::debug!("wrote file: {}. numBytes: {}", path.display(), data.len());
+    tracing::debug!(target: "dapr.contrib", "wrote file: {}. numBytes: {}", path.display(), data.len());
     let relative = match path.strip_prefix(root) {
         Ok(relative) if !relative.as_os_str().is_empty() => relative.to_string_lossy(),
         _ => ".".into(),
@@ -132,7 +132,7 @@ fn get(_root: &Path, path: &Path, _request: &InvokeRequest) -> Result<InvokeResp
         io::ErrorKind::IsADirectory => format!("error reading file {shown}: read {shown}: {}", cause(&e)),
         _ => format!("error opening path {shown}: open {shown}: {}", cause(&e)),
     })?;
-    tracing::debug!("read file: {shown}. size: {} bytes", data.len());
+    tracing::debug!(target: "dapr.contrib", "read file: {shown}. size: {} bytes", data.len());
     Ok(InvokeResponse { data: Some(data.into()), ..InvokeResponse::default() })
 }
 
@@ -144,7 +144,7 @@ fn delete(_root: &Path, path: &Path, _request: &InvokeRequest) -> Result<InvokeR
         Err(error) => Err(error),
     };
     removed.map_err(|e| format!("error deleting file {0}: remove {0}: {1}", path.display(), cause(&e)))?;
-    tracing::debug!("removed file: {}", path.display());
+    tracing::debug!(target: "dapr.contrib", "removed file: {}", path.display());
     Ok(InvokeResponse::default())
 }
 

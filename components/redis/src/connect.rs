@@ -13,6 +13,7 @@ use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
     Pipeline, RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode, Value,
 };
+use rustls::crypto::CryptoProvider;
 use tokio::sync::Mutex;
 
 use crate::settings::{Settings, Tls, Topology, split_host_port};
@@ -70,6 +71,11 @@ enum Target {
 impl Connector {
     /// Checks the settings; connects to nothing.
     pub(crate) fn new(settings: &Settings) -> Result<Self, InitError> {
+        if settings.tls.is_some() && CryptoProvider::get_default().is_none() {
+            // The client library takes the provider of the process and panics
+            // when there is none; that another thread was faster is fine.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let target = match settings.topology {
             Topology::Node => Target::Node(Box::new(node(settings)?)),
             Topology::Sentinel => Target::Sentinel(Box::new(Mutex::new(sentinel(settings)?))),

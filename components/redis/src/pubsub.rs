@@ -54,6 +54,7 @@ impl StreamSettings {
         let age = properties.legacy_duration("streamTTL")?.unwrap_or_default();
         if max_length > 0 && !age.is_zero() {
             tracing::warn!(
+                target: "dapr.contrib",
                 "redis streams: maxLenApprox and streamTTL cannot be used together; only one stream \
                  trimming strategy can be active at a time."
             );
@@ -97,6 +98,8 @@ struct Shared {
     /// Publishing, acknowledging, taking over; never blocks on the server.
     connection: Connection,
     settings: StreamSettings,
+    /// How logs call the component.
+    log_name: String,
     /// `readTimeout` of the metadata, if given: how long a read blocks.
     block: Option<Duration>,
     dial_timeout: Option<Duration>,
@@ -123,6 +126,7 @@ impl RedisStreams {
             dial_timeout: settings.dial_timeout,
             workers: Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS))),
             settings: streams,
+            log_name: context.log_name(),
             tasks: context.tasks.clone(),
             closed: context.tasks.shutdown().child(),
         };
@@ -162,7 +166,7 @@ impl PubSub for RedisStreams {
         }
         self.shared.create_group(&request.topic).await.map_err(|e| {
             let cause = text(&e);
-            tracing::error!("redis streams: {cause}");
+            tracing::error!(target: "dapr.contrib", "redis streams: {cause}");
             Error::Other(cause)
         })?;
         Subscription::start(self.shared.clone(), request.topic, stop, handler);

@@ -36,6 +36,8 @@ const FEATURES_WITH_JSON: &[Feature] =
 
 pub struct RedisStore {
     host: String,
+    /// How logs call the component.
+    log_name: String,
     connection: Connection,
     /// For commands that make the server pause this connection.
     waiting: Connection,
@@ -59,6 +61,7 @@ impl RedisStore {
         let open = |timeout| Connection::new(connector.clone(), timeout, settings.retry);
         let mut store = Self {
             host: settings.host(),
+            log_name: context.log_name(),
             connection: open(settings.read_timeout),
             waiting: open(settings.read_timeout.map(|timeout| timeout + REPLICA_WAIT)),
             scripts: Scripts::new(),
@@ -94,13 +97,16 @@ impl RedisStore {
 
     async fn create_indexes(&self) -> RedisResult<()> {
         for (name, index) in self.indexes.iter() {
-            tracing::info!("create query index {name}");
+            tracing::info!(target: "dapr.contrib", component = %self.log_name, "create query index {name}");
             match self.connection.call(&index.create_command(name)).await {
                 Ok(_) => continue,
                 Err(error) if text(&error).contains("Index already exists") => {}
                 Err(error) => return Err(error),
             }
-            tracing::info!("drop stale query index {name}");
+            tracing::info!(
+                target: "dapr.contrib", component = %self.log_name,
+                "drop stale query index {name}"
+            );
             self.connection.call(cmd("FT.DROPINDEX").arg(name)).await?;
             self.connection.call(&index.create_command(name)).await?;
         }
@@ -238,6 +244,8 @@ impl StateStore for RedisStore {
     async fn transact(&self, request: &TransactionRequest) -> Result<(), Error> {
         if !self.warned_of_rollback.swap(true, Ordering::Relaxed) {
             tracing::warn!(
+                target: "dapr.contrib",
+                component = %self.log_name,
                 "Redis does not support transaction rollbacks and should not be used in production as an \
                  actor state store."
             );

@@ -117,6 +117,15 @@ fn a_midnight_that_does_not_exist_does_not_lose_the_day() {
 }
 
 #[test]
+fn clocks_going_back_over_midnight_do_not_repeat_a_time() {
+    // St. John's went back from 00:01 to 23:01 of the day before.
+    assert_eq!(
+        dues("TZ=America/St_Johns 0 45 0 * * *", "2007-11-03T03:15:00Z", 2),
+        ["2007-11-04T04:15:00Z", "2007-11-05T04:15:00Z"]
+    );
+}
+
+#[test]
 fn the_local_zone_applies_without_a_prefix() {
     let tokyo = Schedule::parse("0 9 * * *", Dialect::BINDING, &zone("Asia/Tokyo")).unwrap();
     let next = tokyo.next("2024-01-01T00:00:00Z".parse().unwrap()).unwrap();

@@ -30,6 +30,9 @@ pub(super) async fn run(shared: &Shared, topic: &str, mut handled: mpsc::Receive
 pub(super) async fn acknowledge(shared: &Shared, topic: &str, ids: &[String]) {
     let command = wire::ack_command(topic, &shared.settings.consumer, ids);
     if let Err(error) = shared.connection.call(&command).await {
-        tracing::error!("Error acknowledging Redis message {}: {}", ids.join(", "), text(&error));
+        tracing::error!(
+            target: "dapr.contrib", component = %shared.log_name,
+            "Error acknowledging Redis message {}: {}", ids.join(", "), text(&error)
+        );
     }
 }

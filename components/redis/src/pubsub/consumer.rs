@@ -77,7 +77,10 @@ impl Subscription {
             if error.code() == Some("NOGROUP") {
                 self.recreate_group().await;
             } else {
-                tracing::error!("redis streams: error reading from stream {}: {}", self.topic, text(&error));
+                tracing::error!(
+                    target: "dapr.contrib", component = %self.shared.log_name,
+                    "redis streams: error reading from stream {}: {}", self.topic, text(&error)
+                );
             }
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(MAX_RECONNECT_PAUSE);
@@ -118,12 +121,20 @@ impl Subscription {
     async fn recreate_group(&self) {
         let (group, topic) = (&self.shared.settings.consumer, &self.topic);
         tracing::warn!(
+            target: "dapr.contrib",
+            component = %self.shared.log_name,
             "redis streams: consumer group {group} does not exist for stream {topic}. This could mean the \
              server experienced data loss, or the group/stream was deleted."
         );
-        tracing::warn!("redis streams: recreating group {group} for stream {topic}");
+        tracing::warn!(
+            target: "dapr.contrib", component = %self.shared.log_name,
+            "redis streams: recreating group {group} for stream {topic}"
+        );
         if let Err(error) = self.shared.create_group(topic).await {
-            tracing::error!("redis streams: {}", text(&error));
+            tracing::error!(
+                target: "dapr.contrib", component = %self.shared.log_name,
+                "redis streams: {}", text(&error)
+            );
         }
     }
 
@@ -149,6 +160,8 @@ impl Subscription {
                 Ok(outcome) => outcome,
                 Err(_) => {
                     tracing::error!(
+                        target: "dapr.contrib",
+                        component = %self.shared.log_name,
                         "Error processing Redis message {id}: not done within processingTimeout ({limit:?}); \
                          it will be delivered again"
                     );
@@ -160,7 +173,10 @@ impl Subscription {
             Ok(()) => {}
             Err(HandlerError::Cancelled) => return,
             Err(HandlerError::Failed(reason)) => {
-                tracing::error!("Error processing Redis message {id}: {reason}");
+                tracing::error!(
+                    target: "dapr.contrib", component = %self.shared.log_name,
+                    "Error processing Redis message {id}: {reason}"
+                );
                 if self.stop.is_triggered() {
                     return;
                 }

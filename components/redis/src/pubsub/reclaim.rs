@@ -29,7 +29,10 @@ async fn round(subscription: &Subscription) -> bool {
         Err(error) => {
             // Without the group the reader is about to create it again.
             if error.code() != Some("NOGROUP") {
-                tracing::error!("error retrieving pending Redis messages: {}", text(&error));
+                tracing::error!(
+                    target: "dapr.contrib", component = %subscription.shared.log_name,
+                    "error retrieving pending Redis messages: {}", text(&error)
+                );
             }
             return false;
         }
@@ -38,7 +41,10 @@ async fn round(subscription: &Subscription) -> bool {
     let answer = match claim(subscription, timeout, &overdue).await {
         Ok(answer) => answer,
         Err(error) => {
-            tracing::error!("error claiming pending Redis messages: {}", text(&error));
+            tracing::error!(
+                target: "dapr.contrib", component = %subscription.shared.log_name,
+                "error claiming pending Redis messages: {}", text(&error)
+            );
             return false;
         }
     };
@@ -77,7 +83,10 @@ async fn remove_if_gone(subscription: &Subscription, id: &String) -> bool {
     let ids = std::slice::from_ref(id);
     match claim(subscription, 0, ids).await {
         Err(error) => {
-            tracing::error!("error claiming pending Redis message {id}: {}", text(&error));
+            tracing::error!(
+                target: "dapr.contrib", component = %subscription.shared.log_name,
+                "error claiming pending Redis message {id}: {}", text(&error)
+            );
             false
         }
         Ok(answer) => {

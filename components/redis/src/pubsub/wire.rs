@@ -89,7 +89,10 @@ fn metadata_of(id: &str, value: Value) -> RequestMetadata {
     match serde_json::from_slice::<Option<HashMap<String, String>>>(&text) {
         Ok(metadata) => metadata.unwrap_or_default(),
         Err(error) => {
-            tracing::warn!("Redis PubSub: Could not extract metadata for Redis message {id}: {error}");
+            tracing::warn!(
+                target: "dapr.contrib",
+                "Redis PubSub: Could not extract metadata for Redis message {id}: {error}"
+            );
             RequestMetadata::new()
         }
     }

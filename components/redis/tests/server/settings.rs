@@ -1,9 +1,17 @@
 //! Ways to reach a server: password, database, sentinel, cluster, TLS.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use dapr_components::pubsub::{
+    HandlerError, Message, MessageHandler, PubSub, PublishRequest, SubscribeRequest,
+};
 use dapr_components::state::{GetRequest, SetRequest, StateStore, Value};
+use dapr_kernel::Shutdown;
+use dapr_redis::pubsub::RedisStreams;
 use dapr_redis::state::RedisStore;
+use tokio::sync::mpsc;
 
 use crate::support::{TestServer, context, eventually, free_port};
 
@@ -80,4 +88,58 @@ async fn a_cluster_of_one_node() {
     .await;
     let host = server.host();
     round_trip(&[("redisHost", &host), ("redisType", "cluster")]).await.unwrap();
+
+    let context = context("pubsub.redis", &[("redisHost", &host), ("redisType", "cluster")]);
+    let bus = RedisStreams::connect(&context).await.unwrap();
+    let (sender, mut messages) = mpsc::unbounded_channel();
+    let request = SubscribeRequest { topic: "topic".to_owned(), ..SubscribeRequest::default() };
+    bus.subscribe(request, Shutdown::new(), Arc::new(Forward(sender))).await.unwrap();
+    let request =
+        PublishRequest { topic: "topic".to_owned(), data: "hello".into(), ..PublishRequest::default() };
+    bus.publish(request).await.unwrap();
+    let message = tokio::time::timeout(Duration::from_secs(30), messages.recv()).await.unwrap().unwrap();
+    assert_eq!(message.data, "hello");
+}
+
+struct Forward(mpsc::UnboundedSender<Message>);
+
+#[async_trait]
+impl MessageHandler for Forward {
+    async fn handle(&self, message: Message) -> Result<(), HandlerError> {
+        self.0.send(message).map_err(|e| HandlerError::Failed(e.to_string()))
+    }
+}
+
+#[tokio::test]
+async fn tls() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("cert.pem"), &certificate).unwrap();
+    std::fs::write(path("key.pem"), &key).unwrap();
+    let port = free_port().to_string();
+    let _server = TestServer::start_with(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &path("cert.pem"),
+        "--tls-key-file",
+        &path("key.pem"),
+        "--tls-ca-cert-file",
+        &path("cert.pem"),
+    ])
+    .await;
+    let base = [
+        ("redisHost", "localhost"),
+        ("redisPort", port.as_str()),
+        ("enableTLS", "true"),
+        ("clientCert", &certificate),
+        ("clientKey", &key),
+        ("redisMaxRetries", "-1"),
+    ];
+    let lenient = [("insecureSkipTLSVerify", "true")];
+    round_trip(&[&base[..], &lenient].concat()).await.unwrap();
+    let error = round_trip(&base).await.unwrap_err();
+    assert!(error.contains("certificate"), "a certificate that nobody vouches for: {error}");
 }
