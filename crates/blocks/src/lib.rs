@@ -12,3 +12,6 @@ pub mod metadata;
 pub mod pubsub;
 pub mod secrets;
 pub mod state;
+
+#[cfg(test)]
+mod test_app;

@@ -8,6 +8,7 @@ use dapr_errors::pubsub::Serialization;
 use dapr_errors::{ApiError, pubsub as errors};
 use dapr_resiliency::{Outcome, PolicyError};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::cloudevent::{self, Publish};
@@ -140,7 +141,8 @@ impl PubSubService {
         if !loaded.config.publish.allows(topic) {
             return Err(errors::forbidden(pubsub, topic, app_id).into());
         }
-        let request = BulkPublishRequest { topic: self.broker_topic(&loaded, topic), entries: wrapped, metadata };
+        let request =
+            BulkPublishRequest { topic: self.broker_topic(&loaded, topic), entries: wrapped, metadata };
         under_policy(&loaded, request).await.map_err(|(failed, reason)| BulkFailure::Failed {
             failed,
             error: errors::publish_failed(pubsub, topic, reason),
@@ -155,7 +157,10 @@ fn merge(call: &HashMap<String, String>, own: HashMap<String, String>) -> HashMa
 }
 
 /// Publishes under the outbound policy; retries send only what failed.
-async fn under_policy(loaded: &Loaded, request: BulkPublishRequest) -> Result<(), (Vec<FailedEntry>, String)> {
+async fn under_policy(
+    loaded: &Loaded,
+    request: BulkPublishRequest,
+) -> Result<(), (Vec<FailedEntry>, String)> {
     if loaded.outbound.is_none() {
         return attempt(loaded, &request).await.map_err(|a| (a.failed, a.error.to_string()));
     }
@@ -194,15 +199,21 @@ async fn attempt(loaded: &Loaded, request: &BulkPublishRequest) -> Result<(), At
 }
 
 async fn entry_by_entry(loaded: &Loaded, request: &BulkPublishRequest) -> Result<(), Attempt> {
-    let publishes = request.entries.iter().map(|entry| async {
-        let publish = PublishRequest {
-            topic: request.topic.clone(),
-            data: entry.event.clone(),
-            metadata: entry.metadata.clone(),
-            content_type: Some(entry.content_type.clone()),
-        };
-        (entry, loaded.component.publish(publish).await)
-    });
+    // Boxed and collected: a lazy stream of borrowing futures ties its lifetimes
+    // so tightly that callers cannot box this one.
+    let mut publishes: Vec<BoxFuture<'_, (&BulkEntry, Result<(), Error>)>> =
+        Vec::with_capacity(request.entries.len());
+    for entry in &request.entries {
+        publishes.push(Box::pin(async move {
+            let publish = PublishRequest {
+                topic: request.topic.clone(),
+                data: entry.event.clone(),
+                metadata: entry.metadata.clone(),
+                content_type: Some(entry.content_type.clone()),
+            };
+            (entry, loaded.component.publish(publish).await)
+        }));
+    }
     let mut publishes = futures::stream::iter(publishes).buffer_unordered(MAX_CONCURRENT);
     let mut failed = Vec::new();
     let mut first = None;
@@ -223,8 +234,8 @@ mod tests {
     use std::sync::Arc;
 
     use async_trait::async_trait;
-    use dapr_components::pubsub::{Feature, MessageHandler, PubSub, SubscribeRequest};
     use dapr_components::Properties;
+    use dapr_components::pubsub::{Feature, MessageHandler, PubSub, SubscribeRequest};
     use dapr_kernel::tasks::TaskGroup;
     use dapr_kernel::{AppIdentity, Shutdown};
     use serde_json::Value;
@@ -250,7 +261,12 @@ mod tests {
             Ok(())
         }
 
-        async fn subscribe(&self, _: SubscribeRequest, _: Shutdown, _: Arc<dyn MessageHandler>) -> Result<(), Error> {
+        async fn subscribe(
+            &self,
+            _: SubscribeRequest,
+            _: Shutdown,
+            _: Arc<dyn MessageHandler>,
+        ) -> Result<(), Error> {
             Ok(())
         }
     }
@@ -303,7 +319,8 @@ mod tests {
     #[tokio::test]
     async fn only_failed_entries_are_listed() {
         let bus = Arc::new(Bus::default());
-        let failure = service(bus.clone(), &[]).bulk_publish(call(&[("1", "a"), ("2", "bad")])).await.unwrap_err();
+        let failure =
+            service(bus.clone(), &[]).bulk_publish(call(&[("1", "a"), ("2", "bad")])).await.unwrap_err();
         let BulkFailure::Failed { failed, error } = failure else { panic!("refused: {failure:?}") };
         assert_eq!(failed, [FailedEntry { entry_id: "2".to_owned(), error: "refused".to_owned() }]);
         assert_eq!(error.message, "error when publishing to topic t in pubsub p: refused");
@@ -314,8 +331,16 @@ mod tests {
     async fn bad_entries_and_topics_are_refused_before_anything_is_published() {
         let bus = Arc::new(Bus::default());
         for (properties, entries, wanted) in [
-            (&[][..], &[("1", "a"), ("1", "b")][..], "error marshaling events to bytes for topic t pubsub p. error: entryId is duplicated or not present for entry"),
-            (&[], &[("", "a")], "error marshaling events to bytes for topic t pubsub p. error: entryId is duplicated or not present for entry"),
+            (
+                &[][..],
+                &[("1", "a"), ("1", "b")][..],
+                "error marshaling events to bytes for topic t pubsub p. error: entryId is duplicated or not present for entry",
+            ),
+            (
+                &[],
+                &[("", "a")],
+                "error marshaling events to bytes for topic t pubsub p. error: entryId is duplicated or not present for entry",
+            ),
             (&[("allowedTopics", "other")], &[("1", "a")], "topic t is not allowed for app id me"),
         ] {
             let failure = service(bus.clone(), properties).bulk_publish(call(entries)).await.unwrap_err();

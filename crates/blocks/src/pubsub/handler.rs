@@ -187,7 +187,7 @@ impl Handler {
         Err(HandlerError::Failed(reason))
     }
 
-    async fn dead_letter(&self, message: &Message) -> Result<(), ()> {
+    pub(super) async fn dead_letter(&self, message: &Message) -> Result<(), ()> {
         if self.route.dead_letter_topic.is_empty() {
             return Ok(());
         }

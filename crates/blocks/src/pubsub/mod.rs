@@ -1,8 +1,11 @@
 //! Publish and subscribe: envelopes, scopes, subscriptions, routing and
 //! delivery (api.md §6).
 
+mod bulk_deliver;
 mod bulk_publish;
 mod bulk_subscribe;
+#[cfg(test)]
+mod bulk_subscribe_tests;
 pub mod cloudevent;
 mod deliver;
 mod discovery;

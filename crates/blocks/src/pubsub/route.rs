@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cel::{Context, Program, Value as CelValue};
-use serde_json::{Map, Value};
 
 use crate::metadata::SubscriptionKind;
 
@@ -77,7 +76,7 @@ impl Route {
     }
 
     /// Path of the first matching rule; `None` when no rule matches.
-    pub fn find(&self, event: &Map<String, Value>) -> Result<Option<&str>, RouteError> {
+    pub fn find<E: serde::Serialize>(&self, event: &E) -> Result<Option<&str>, RouteError> {
         let mut context: Option<Context<'_, '_>> = None;
         for rule in &self.rules {
             let Some(program) = &rule.program else { return Ok(Some(&rule.path)) };
@@ -96,7 +95,7 @@ impl Route {
     }
 }
 
-fn event_context(event: &Map<String, Value>) -> Result<Context<'static, 'static>, RouteError> {
+fn event_context<E: serde::Serialize>(event: &E) -> Result<Context<'static, 'static>, RouteError> {
     let mut context = Context::default();
     let value = cel::to_value(event).map_err(|e| RouteError(e.to_string()))?;
     context.add_variable_from_value("event", value);
@@ -109,7 +108,7 @@ pub type SharedRoute = Arc<Route>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn route(rules: &[(&str, &str)]) -> Route {
         Route {

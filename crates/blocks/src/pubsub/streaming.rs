@@ -165,9 +165,13 @@ impl PubSubService {
     pub async fn open_stream(&self, request: StreamRequest) -> Result<EventStream, StreamError> {
         let StreamRequest { pubsub, topic, metadata, dead_letter_topic } = request;
         let loaded = self.loaded(&pubsub).ok_or_else(|| errors::not_found(&pubsub))?;
-        let refused = |reason: String| StreamError::Text(format!("failed to create subscription for {pubsub}: {reason}"));
+        let refused = |reason: String| {
+            StreamError::Text(format!("failed to create subscription for {pubsub}: {reason}"))
+        };
         if !loaded.config.subscribe.allows(&topic) {
-            return Err(refused(format!("subscription to topic '{topic}' on pubsub '{pubsub}' is not allowed")));
+            return Err(refused(format!(
+                "subscription to topic '{topic}' on pubsub '{pubsub}' is not allowed"
+            )));
         }
         let rule = Rule::new("", PATH).map_err(|e| refused(e.to_string()))?;
         let route = Arc::new(Route {
@@ -254,7 +258,10 @@ mod tests {
         for data in ["one", "two"] {
             publish(&service, "t", data).await;
             let event = next(&mut stream).await.unwrap();
-            assert_eq!((event.data.as_ref(), event.path.as_str(), event.topic.as_str()), (data.as_bytes(), "/", "t"));
+            assert_eq!(
+                (event.data.as_ref(), event.path.as_str(), event.topic.as_str()),
+                (data.as_bytes(), "/", "t")
+            );
             stream.acks().processed("stranger", 0);
             stream.acks().processed(&event.id, 0);
         }

@@ -79,9 +79,10 @@ fn with_caller_metadata(
 fn add_metadata(metadata: &mut MetadataMap, response: &HashMap<String, String>) {
     for (key, value) in response {
         let key = format!("metadata.{}", key.to_ascii_lowercase());
-        if let (Ok(key), Ok(value)) =
-            (MetadataKey::<Ascii>::from_bytes(key.as_bytes()), MetadataValue::<Ascii>::try_from(value.as_str()))
-        {
+        if let (Ok(key), Ok(value)) = (
+            MetadataKey::<Ascii>::from_bytes(key.as_bytes()),
+            MetadataValue::<Ascii>::try_from(value.as_str()),
+        ) {
             metadata.insert(key, value);
         }
     }
@@ -109,6 +110,9 @@ mod tests {
     fn bad_baggage_is_refused() {
         let mut call = MetadataMap::new();
         call.insert("baggage", "invalid-baggage".parse().unwrap());
-        assert_eq!(with_caller_metadata(HashMap::new(), call).unwrap_err().code(), tonic::Code::InvalidArgument);
+        assert_eq!(
+            with_caller_metadata(HashMap::new(), call).unwrap_err().code(),
+            tonic::Code::InvalidArgument
+        );
     }
 }

@@ -18,7 +18,9 @@ use crate::{Api, trace_context};
 pub async fn invoke(api: Arc<Api>, mut call: Call) -> Result<Response<Body>, ApiError> {
     let request = read(&mut call).await?;
     let (mut response, metadata) = match api.bindings.invoke(call.params.get("name"), request).await {
-        Ok(InvokeResponse { data, metadata, .. }) => (data.map_or_else(reply::no_content, reply::json), metadata),
+        Ok(InvokeResponse { data, metadata, .. }) => {
+            (data.map_or_else(reply::no_content, reply::json), metadata)
+        }
         Err(failed) => (reply::error(&failed.error), failed.response.metadata),
     };
     reply::add_metadata(&mut response, &metadata);
@@ -27,8 +29,9 @@ pub async fn invoke(api: Arc<Api>, mut call: Call) -> Result<Response<Body>, Api
 
 async fn read(call: &mut Call) -> Result<InvokeRequest, ApiError> {
     let body = call.take_body().await.map_err(general::malformed_request)?;
-    let mut fields =
-        first_value(&body).and_then(|v| Fields::of(v, "http.OutputBindingRequest")).map_err(general::malformed_request)?;
+    let mut fields = first_value(&body)
+        .and_then(|v| Fields::of(v, "http.OutputBindingRequest"))
+        .map_err(general::malformed_request)?;
     let mut metadata = fields.string_map("metadata").map_err(general::malformed_request)?.unwrap_or_default();
     let operation = fields.string("operation").map_err(general::malformed_request)?;
     let data = fields.take("data").unwrap_or_default();

@@ -43,14 +43,16 @@ pub async fn bulk_publish(api: Arc<Api>, mut call: Call) -> Result<Response<Body
     let body = call.take_body().await;
     let (pubsub, topic) = (call.params.get("pubsub"), call.params.get("topic"));
     let app_id = api.identity.app_id();
-    let unreadable = |reason: String| errors::events(Serialization::UnmarshalEvents, pubsub, topic, app_id, reason);
+    let unreadable =
+        |reason: String| errors::events(Serialization::UnmarshalEvents, pubsub, topic, app_id, reason);
     let read = body.map_err(unreadable)?;
     let read = read_entries(&read).map_err(|e| unreadable(e.to_string()))?;
     let mut ids = EntryIds::default();
     let mut entries = Vec::with_capacity(read.len());
     for entry in read {
-        let event = event_bytes(&entry.event, &entry.content_type)
-            .map_err(|reason| errors::events(Serialization::MarshalEnvelope, pubsub, topic, app_id, reason))?;
+        let event = event_bytes(&entry.event, &entry.content_type).map_err(|reason| {
+            errors::events(Serialization::MarshalEnvelope, pubsub, topic, app_id, reason)
+        })?;
         ids.admit(&entry.entry_id, pubsub, topic, app_id)?;
         let Entry { entry_id, content_type, metadata, .. } = entry;
         entries.push(BulkEntryCall { entry_id, event, content_type, metadata });
@@ -102,7 +104,10 @@ fn event_bytes(event: &Value, content_type: &str) -> Result<Bytes, String> {
             });
     }
     if cloudevent::is_text(content_type) {
-        return event.as_str().map(|text| Bytes::copy_from_slice(text.as_bytes())).ok_or_else(|| MISMATCH.to_owned());
+        return event
+            .as_str()
+            .map(|text| Bytes::copy_from_slice(text.as_bytes()))
+            .ok_or_else(|| MISMATCH.to_owned());
     }
     if cloudevent::is_json(content_type) || cloudevent::is_cloud_event(content_type) {
         return Ok(Bytes::from(json::to_go_json(event)));
@@ -168,17 +173,27 @@ mod tests {
         assert_eq!(bytes(json!({"b": "<"}), "application/json"), Ok(r#"{"b":"\u003c"}"#.to_owned()));
         assert_eq!(bytes(json!({"id": "1"}), "application/cloudevents+json"), Ok(r#"{"id":"1"}"#.to_owned()));
         assert_eq!(bytes(json!("x"), ""), mismatch);
-        assert!(bytes(json!("a*"), "application/octet-stream").unwrap_err().ends_with("illegal base64 data at input byte 1"));
+        assert!(
+            bytes(json!("a*"), "application/octet-stream")
+                .unwrap_err()
+                .ends_with("illegal base64 data at input byte 1")
+        );
     }
 
     #[test]
     fn bodies_that_do_not_fit_read_like_go() {
         let reason = |body: &[u8]| read_entries(body).unwrap_err();
-        assert_eq!(reason(br#"{"entryID": ""}"#), "json: cannot unmarshal object into Go value of type []http.bulkPublishMessageEntry");
+        assert_eq!(
+            reason(br#"{"entryID": ""}"#),
+            "json: cannot unmarshal object into Go value of type []http.bulkPublishMessageEntry"
+        );
         assert_eq!(reason(b"[{"), "unexpected EOF");
         assert_eq!(reason(b""), "EOF");
         assert!(read_entries(b"null").unwrap().is_empty());
-        let read = read_entries(br#"[{"EntryID":"1","event":{"a":1},"contentType":"application/json","metadata":null}]"#).unwrap();
+        let read = read_entries(
+            br#"[{"EntryID":"1","event":{"a":1},"contentType":"application/json","metadata":null}]"#,
+        )
+        .unwrap();
         assert_eq!((read[0].entry_id.as_str(), &read[0].metadata), ("1", &None));
     }
 
