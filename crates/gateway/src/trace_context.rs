@@ -59,13 +59,11 @@ fn check_baggage(list: &str) -> Result<(), String> {
     if list.len() > MAX_BAGGAGE {
         return Err(format!("baggage-string too large: {}", list.len()));
     }
-    let mut count = 0;
-    for member in list.split(',') {
+    for (count, member) in list.split(',').enumerate() {
         if count == MAX_MEMBERS {
             return Err("too many list-members in baggage-string".to_owned());
         }
         check_member(member)?;
-        count += 1;
     }
     Ok(())
 }
