@@ -9,7 +9,7 @@ mod app;
 mod drain;
 mod endpoints;
 mod host;
-mod main;
+mod program;
 pub mod options;
 mod policies;
 mod processor;
@@ -17,7 +17,7 @@ mod servers;
 mod sidecar;
 mod wait;
 
-pub use main::main;
+pub use program::main;
 pub use sidecar::{Exit, Sidecar};
 
 /// The release that this program is compatible with and reports.

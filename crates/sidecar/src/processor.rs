@@ -15,7 +15,7 @@ use dapr_components::{InitContext, InitError, Properties};
 use dapr_kernel::AppIdentity;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_resources::metadata::SecretRef;
-use dapr_resources::resource::Resource;
+use dapr_resources::Resource;
 use dapr_resources::template::{ProcessEnv, TemplateContext};
 use dapr_resources::Component;
 

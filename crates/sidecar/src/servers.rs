@@ -21,7 +21,7 @@ pub struct Plan {
     pub api: Arc<Api>,
     pub http: http_api::Options,
     pub grpc: grpc::Options,
-    pub metrics: Option<dapr_telemetry::metrics::catalogue::HttpServerMetrics>,
+    pub metrics: Option<std::sync::Arc<dapr_telemetry::metrics::catalogue::Catalogue>>,
 }
 
 /// Binds the port for other sidecars before anything else: it accepts

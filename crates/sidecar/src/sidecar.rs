@@ -12,7 +12,7 @@ use dapr_blocks::pubsub::{self, Description, PubSubService, Route};
 use dapr_blocks::secrets::SecretsService;
 use dapr_blocks::state::StateService;
 use dapr_components::nameresolution::{Instance, NameResolver, ResolverContext};
-use dapr_components::registry::Registry;
+use dapr_components::registry::Registry as Components;
 use dapr_gateway::{Api, ApiAccess, Control, grpc, http as http_api};
 use dapr_gocompat::duration::format_duration;
 use dapr_kernel::health::{Health, Target};
@@ -21,9 +21,11 @@ use dapr_kernel::Shutdown;
 use dapr_resiliency::Policies;
 use dapr_resources::configuration::Configuration;
 use dapr_resources::loader::{LoadContext, load_components, load_configuration, load_subscriptions};
-use dapr_resources::resource::Resource;
+use dapr_resources::Resource;
 use dapr_resources::template::{ProcessEnv, TemplateContext};
 use dapr_resources::Subscription;
+use dapr_telemetry::metrics::catalogue::{Catalogue, CatalogueOptions};
+use dapr_telemetry::metrics::{HttpLabelOptions, Registry, RegistryOptions, LabelRule, Rule};
 use dapr_transport::listen::Listener;
 
 use crate::options::Options;
@@ -46,7 +48,7 @@ pub enum Exit {
 /// One sidecar: a value without global state.
 pub struct Sidecar {
     options: Options,
-    registry: Registry,
+    registry: Components,
 }
 
 /// Everything that lives as long as one run.
@@ -66,12 +68,12 @@ struct Run {
 }
 
 struct Telemetry {
-    registry: Option<dapr_telemetry::metrics::Registry>,
-    http: Option<dapr_telemetry::metrics::catalogue::HttpServerMetrics>,
+    registry: Option<Registry>,
+    catalogue: Option<Arc<Catalogue>>,
 }
 
 impl Sidecar {
-    pub fn build(options: Options, registry: Registry) -> Self {
+    pub fn build(options: Options, registry: Components) -> Self {
         Self { options, registry }
     }
 
@@ -93,7 +95,7 @@ impl Sidecar {
 
 impl Run {
     /// Builds the services; nothing is started but the reserved port.
-    async fn prepare(options: Options, registry: Registry, tasks: TaskGroup) -> Result<Self, String> {
+    async fn prepare(options: Options, registry: Components, tasks: TaskGroup) -> Result<Self, String> {
         let config = load_configuration(&options.config_files, &ProcessEnv).map_err(|e| e.to_string())?;
         refuse_unserved(&config)?;
         tracing::info!(target: SCOPE, "standalone mode configured");
@@ -116,7 +118,7 @@ impl Run {
             app_id: identity.app_id().to_owned(),
             namespace_env: Some(identity.namespace_env().to_owned()),
         };
-        let telemetry = Telemetry::new(&options, &config)?;
+        let telemetry = Telemetry::new(&options, &config);
         let services = Services::new(&options, &config, policies, resiliencies, host, internal.1, &tasks);
         let api = Arc::new(services.api(&options, health.clone()));
         let templates = TemplateContext {
@@ -362,7 +364,7 @@ impl Run {
                 max_message: self.options.max_body.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
                 api_log: api_log.is_some(),
             },
-            metrics: self.telemetry.http.clone(),
+            metrics: self.telemetry.catalogue.clone(),
         };
         servers::start(&self.options, plan, &self.tasks).await?;
         self.health.add_target("grpc-api-server").ready();
@@ -483,12 +485,40 @@ impl Services {
 }
 
 impl Telemetry {
-    fn new(options: &Options, config: &Configuration) -> Result<Self, String> {
+    fn new(options: &Options, config: &Configuration) -> Self {
         if options.listen.metrics.is_none() || !config.metric.is_enabled() {
-            return Ok(Self { registry: None, http: None });
+            return Self { registry: None, catalogue: None };
         }
-        let registry = dapr_telemetry::metrics::Registry::without_rules(Default::default());
-        Ok(Self { registry: Some(registry), http: None })
+        let rules = config
+            .metric
+            .rules
+            .iter()
+            .map(|r| Rule {
+                name: r.name.clone(),
+                labels: r.labels.iter().map(|l| LabelRule { name: l.name.clone(), regex: l.regex.clone().into_iter().collect() }).collect(),
+            })
+            .collect();
+        let settings =
+            RegistryOptions { app_id: Some(options.identity.app_id().to_owned()), rules, ..RegistryOptions::default() };
+        let registry = Registry::new(settings.clone()).unwrap_or_else(|error| {
+            tracing::error!(target: SCOPE, "failed to enable metrics rules: {error}");
+            Registry::without_rules(settings)
+        });
+        let buckets = config.metric.latency_distribution_buckets.clone().unwrap_or_default();
+        let catalogue = Catalogue::new(
+            &registry,
+            &CatalogueOptions {
+                namespace: options.identity.namespace_env().to_owned(),
+                latency_buckets: buckets.into_iter().map(|b| b as f64).collect(),
+                http: HttpLabelOptions {
+                    increased_cardinality: config.metric.increased_cardinality(),
+                    path_matching: config.metric.path_matching().to_vec(),
+                    exclude_verbs: config.metric.excludes_verbs(),
+                },
+                record_error_codes: config.metric.records_error_codes(),
+            },
+        );
+        Self { registry: Some(registry), catalogue: Some(Arc::new(catalogue)) }
     }
 }
 

@@ -188,13 +188,14 @@ impl InvokeService {
             (None, Some(data))
         };
         let once = parking_lot::Mutex::new(once);
+        let template = Template::of(request);
         let outcome = policy
             .run(|_| {
                 let body = match &replay {
                     Some(data) => Body::from(data.clone()),
                     None => once.lock().take().unwrap_or_default(),
                 };
-                let attempt = replica(&request, body);
+                let attempt = template.request(body);
                 async move { judge(self.invoke_once(target, attempt).await, streaming).await }
             })
             .await;
@@ -462,17 +463,34 @@ async fn judge(
     }
 }
 
-/// The same request with another body.
-fn replica(request: &InvokeRequest, body: Body) -> InvokeRequest {
-    InvokeRequest {
-        method: request.method.clone(),
-        verb: request.verb.clone(),
-        query: request.query.clone(),
-        headers: request.headers.clone(),
-        content_type: request.content_type.clone(),
-        type_url: request.type_url.clone(),
-        origin: request.origin,
-        body,
+/// A request without its body, which is what makes it shareable.
+struct Template {
+    method: String,
+    verb: http::Method,
+    query: String,
+    headers: HeaderMap,
+    content_type: Option<HeaderValue>,
+    type_url: String,
+    origin: Origin,
+}
+
+impl Template {
+    fn of(request: InvokeRequest) -> Self {
+        let InvokeRequest { method, verb, query, headers, content_type, type_url, origin, body: _ } = request;
+        Self { method, verb, query, headers, content_type, type_url, origin }
+    }
+
+    fn request(&self, body: Body) -> InvokeRequest {
+        InvokeRequest {
+            method: self.method.clone(),
+            verb: self.verb.clone(),
+            query: self.query.clone(),
+            headers: self.headers.clone(),
+            content_type: self.content_type.clone(),
+            type_url: self.type_url.clone(),
+            origin: self.origin,
+            body,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 use dapr_gocompat::path;
 use dapr_kernel::AppIdentity;
 use crate::ApiAccess;
-use dapr_telemetry::metrics::catalogue::HttpServerMetrics;
+use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::Body;
 use dapr_transport::server::{Peer, Service};
 use http::header::{HeaderName, ORIGIN, USER_AGENT};
@@ -55,21 +55,21 @@ pub struct HttpApi {
     api: Arc<Api>,
     router: Router,
     options: Options,
-    metrics: Option<HttpServerMetrics>,
+    metrics: Option<Arc<Catalogue>>,
     /// Only metadata and health, nothing else (api.md §1).
     public: bool,
     invoke_allowed: bool,
 }
 
 impl HttpApi {
-    pub fn new(api: Arc<Api>, options: Options, metrics: Option<HttpServerMetrics>) -> Self {
+    pub fn new(api: Arc<Api>, options: Options, metrics: Option<Arc<Catalogue>>) -> Self {
         let router = Router::new(TABLE.iter().filter(|r| allowed(&options.access, r)));
         let invoke_allowed = options.access.allows_http("invoke", "v1", "v1.0/invoke");
         Self { api, router, options, metrics, public: false, invoke_allowed }
     }
 
     /// The public port: metadata and health without a token.
-    pub fn public(api: Arc<Api>, mut options: Options, metrics: Option<HttpServerMetrics>) -> Self {
+    pub fn public(api: Arc<Api>, mut options: Options, metrics: Option<Arc<Catalogue>>) -> Self {
         options.token = None;
         options.cors = None;
         options.api_log = None;
@@ -149,7 +149,7 @@ impl HttpApi {
         }
         if let (Some(metrics), Some(path)) = (&self.metrics, path) {
             let size = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
-            metrics.record(method.as_str(), &path, response.status().as_u16(), elapsed, request_bytes, size);
+            metrics.http_server.record(method.as_str(), &path, response.status().as_u16(), elapsed, request_bytes, size);
         }
         response
     }
