@@ -12,8 +12,16 @@ use dapr_wire::runtime::v1::app_callback_health_check_client::AppCallbackHealthC
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tonic::metadata::{MetadataMap, MetadataValue};
 
-use crate::http_channel::TOKEN_HEADER;
+use crate::http_channel::{TOKEN_HEADER, ZERO_TRACEPARENT};
 use crate::{ChannelError, InvokeRequest, InvokeResponse, Options, Origin, Status};
+
+/// The zero trace context in its binary form: version, trace id, span id, flags.
+const ZERO_TRACE_BIN: [u8; 29] = {
+    let mut bytes = [0; 29];
+    bytes[18] = 1;
+    bytes[27] = 2;
+    bytes
+};
 
 /// An application that speaks gRPC.
 #[derive(Debug)]
@@ -37,8 +45,17 @@ impl GrpcChannel {
         &self.channel
     }
 
-    /// Adds the application's token to a call's metadata.
+    /// Adds what every call carries: the application's token, and a trace
+    /// context, all zero where none came in (runtime.md §18.1).
     pub fn authorize(&self, metadata: &mut MetadataMap) {
+        if !metadata.contains_key("traceparent")
+            && let Ok(zero) = ZERO_TRACEPARENT.to_str().unwrap_or_default().parse()
+        {
+            metadata.insert("traceparent", zero);
+        }
+        if !metadata.contains_key("grpc-trace-bin") {
+            metadata.insert_bin("grpc-trace-bin", MetadataValue::from_bytes(&ZERO_TRACE_BIN));
+        }
         if let Some(token) = &self.token {
             metadata.insert("dapr-api-token", token.clone());
         }

@@ -13,6 +13,11 @@ use crate::{ChannelError, InvokeRequest, InvokeResponse, Options, Origin, Protoc
 /// Header that carries `APP_API_TOKEN`.
 pub(crate) const TOKEN_HEADER: HeaderName = HeaderName::from_static("dapr-api-token");
 
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What an application receives where no trace came in (runtime.md §18.1).
+pub(crate) const ZERO_TRACEPARENT: HeaderValue =
+    HeaderValue::from_static("00-00000000000000000000000000000000-0000000000000000-00");
+
 /// What a URL path must escape, in the set that Go's URL type leaves alone.
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
@@ -119,6 +124,7 @@ fn to_http(request: InvokeRequest) -> Result<Request<Body>, ChannelError> {
     if let Some(content_type) = request.content_type {
         out.headers_mut().insert(header::CONTENT_TYPE, content_type);
     }
+    out.headers_mut().entry(TRACEPARENT).or_insert(ZERO_TRACEPARENT);
     Ok(out)
 }
 

@@ -101,7 +101,12 @@ pub struct Document {
 impl MetadataService {
     pub fn new(options: Options) -> Self {
         let extended = BTreeMap::from([("daprRuntimeVersion".to_owned(), options.runtime_version.clone())]);
-        Self(Arc::new(Inner { options, extended: RwLock::new(extended), components: RwLock::default(), http_endpoints: RwLock::default() }))
+        Self(Arc::new(Inner {
+            options,
+            extended: RwLock::new(extended),
+            components: RwLock::default(),
+            http_endpoints: RwLock::default(),
+        }))
     }
 
     /// Sets an extended entry; an empty key is ignored.

@@ -172,15 +172,9 @@ pub fn events(
             format!("error when unmarshaling the request for topic {topic} pubsub {pubsub}: {reason}"),
         ),
     };
-    with_resource(
-        "ERR_PUBSUB_EVENTS_SER",
-        name,
-        400,
-        Code::InvalidArgument,
-        pubsub,
-        &[("appID", app_id), ("error", &reason)],
-        message,
-    )
+    let both = [("appID", app_id), ("error", reason.as_str())];
+    let shown = if kind == Serialization::UnmarshalEvents { &both[..1] } else { &both[..] };
+    with_resource("ERR_PUBSUB_EVENTS_SER", name, 400, Code::InvalidArgument, pubsub, shown, message)
 }
 
 pub fn outbox(app_id: &str, reason: impl Display) -> ApiError {

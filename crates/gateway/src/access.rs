@@ -20,7 +20,8 @@ struct Lists {
 
 impl ApiAccess {
     pub fn new(spec: &ApiSpec) -> Self {
-        let lists = |protocol| Lists { allowed: spec.allowed_for(protocol), denied: spec.denied_for(protocol) };
+        let lists =
+            |protocol| Lists { allowed: spec.allowed_for(protocol), denied: spec.denied_for(protocol) };
         Self { http: lists(ApiProtocol::Http), grpc: lists(ApiProtocol::Grpc) }
     }
 
@@ -39,7 +40,8 @@ impl ApiAccess {
     pub fn allows_grpc(&self, group: &str, version: &str) -> bool {
         let entry = format!("{version}/{group}");
         let known = |list: &BTreeSet<String>| list.iter().any(|e| is_known(e));
-        !self.grpc.denied.contains(&entry) && (!known(&self.grpc.allowed) || self.grpc.allowed.contains(&entry))
+        !self.grpc.denied.contains(&entry)
+            && (!known(&self.grpc.allowed) || self.grpc.allowed.contains(&entry))
     }
 }
 

@@ -19,7 +19,10 @@ pub fn address(configured: Option<&str>) -> Option<IpAddr> {
         return text.parse().ok();
     }
     let outside = [("0.0.0.0:0", "192.0.2.1:80"), ("[::]:0", "[2001:db8::1]:80")];
-    outside.iter().find_map(|(bind, target)| source_address(bind, target)).or(Some(IpAddr::from([127, 0, 0, 1])))
+    outside
+        .iter()
+        .find_map(|(bind, target)| source_address(bind, target))
+        .or(Some(IpAddr::from([127, 0, 0, 1])))
 }
 
 fn source_address(bind: &str, target: &str) -> Option<IpAddr> {

@@ -14,10 +14,10 @@ use dapr_components::state::Feature as StateFeature;
 use dapr_components::{InitContext, InitError, Properties};
 use dapr_kernel::AppIdentity;
 use dapr_kernel::tasks::TaskGroup;
-use dapr_resources::metadata::SecretRef;
-use dapr_resources::Resource;
-use dapr_resources::template::{ProcessEnv, TemplateContext};
 use dapr_resources::Component;
+use dapr_resources::Resource;
+use dapr_resources::metadata::SecretRef;
+use dapr_resources::template::{ProcessEnv, TemplateContext};
 
 const SCOPE: &str = "dapr.runtime.processor";
 /// Categories that component types may begin with.
@@ -58,8 +58,9 @@ impl Processor {
     /// Starts all, secret stores first, one at a time and in order. Components
     /// whose secrets are in a store that is still to come wait for it.
     pub async fn load_all(&self, components: Vec<Component>) -> Result<(), ProcessError> {
-        let (stores, others): (Vec<_>, Vec<_>) =
-            components.into_iter().partition(|c| c.component_type.to_lowercase().starts_with("secretstores."));
+        let (stores, others): (Vec<_>, Vec<_>) = components
+            .into_iter()
+            .partition(|c| c.component_type.to_lowercase().starts_with("secretstores."));
         let mut waiting: Vec<Component> = Vec::new();
         for component in stores.into_iter().chain(others) {
             self.load_or_park(component, &mut waiting).await?;
@@ -75,9 +76,14 @@ impl Processor {
         Ok(())
     }
 
-    async fn load_or_park(&self, component: Component, waiting: &mut Vec<Component>) -> Result<(), ProcessError> {
+    async fn load_or_park(
+        &self,
+        component: Component,
+        waiting: &mut Vec<Component>,
+    ) -> Result<(), ProcessError> {
         let store = component.secret_store(false);
-        if !component.secret_refs().is_empty() && !store.is_empty() && self.secrets.raw_store(store).is_none() {
+        if !component.secret_refs().is_empty() && !store.is_empty() && self.secrets.raw_store(store).is_none()
+        {
             waiting.push(component);
             return Ok(());
         }
@@ -125,16 +131,18 @@ impl Processor {
         for refusal in component.apply_env(&ProcessEnv) {
             tracing::warn!(target: SCOPE, "{refusal}");
         }
-        let fetched = fetch_secrets(&self.secrets, component.secret_store(false), &component.secret_refs()).await;
+        let fetched =
+            fetch_secrets(&self.secrets, component.secret_store(false), &component.secret_refs()).await;
         let component = component.with_secrets(|r| fetched.get(&(r.secret.clone(), r.key.clone())).cloned());
         let timeout = component.init_timeout_or_default();
         match tokio::time::timeout(timeout, self.create(&component, &kind)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(reason)) => Err(reason.describe(&log_name)),
-            Err(_) => {
-                Err(Failure::Init(format!("init timeout for component {log_name} exceeded after {}", seconds(timeout)))
-                    .describe(&log_name))
-            }
+            Err(_) => Err(Failure::Init(format!(
+                "init timeout for component {log_name} exceeded after {}",
+                seconds(timeout)
+            ))
+            .describe(&log_name)),
         }
     }
 
@@ -174,7 +182,11 @@ impl Processor {
         Properties::new(values).map_err(|e| Failure::Init(e.to_string()))
     }
 
-    async fn create_state(&self, component: &Component, context: InitContext) -> Result<Vec<String>, Failure> {
+    async fn create_state(
+        &self,
+        component: &Component,
+        context: InitContext,
+    ) -> Result<Vec<String>, Failure> {
         let constructor = self
             .registry
             .state
@@ -194,26 +206,33 @@ impl Processor {
         if has(StateFeature::Etag) && has(StateFeature::Transactional) {
             capabilities.push("ACTOR".to_owned());
         }
-        self.state
-            .add(&component.name, store, &properties)
-            .map_err(|e| Failure::Init(e.to_string()))?;
+        self.state.add(&component.name, store, &properties).map_err(|e| Failure::Init(e.to_string()))?;
         Ok(capabilities)
     }
 
-    async fn create_pubsub(&self, component: &Component, context: InitContext) -> Result<Vec<String>, Failure> {
+    async fn create_pubsub(
+        &self,
+        component: &Component,
+        context: InitContext,
+    ) -> Result<Vec<String>, Failure> {
         let constructor = self
             .registry
             .pubsub
             .find(&component.component_type, &component.version)
             .ok_or_else(|| Failure::Creation(not_found(component)))?;
-        let config = PubSubConfig::new(&context.properties, self.identity.app_id(), component.uses_namespace());
+        let config =
+            PubSubConfig::new(&context.properties, self.identity.app_id(), component.uses_namespace());
         let bus = constructor(context).await?;
         let capabilities = bus.features().iter().map(|f| f.as_str().to_owned()).collect();
         self.pubsub.add(&component.name, bus, config);
         Ok(capabilities)
     }
 
-    async fn create_secret_store(&self, component: &Component, context: InitContext) -> Result<Vec<String>, Failure> {
+    async fn create_secret_store(
+        &self,
+        component: &Component,
+        context: InitContext,
+    ) -> Result<Vec<String>, Failure> {
         let constructor = self
             .registry
             .secret_stores
@@ -225,7 +244,11 @@ impl Processor {
         Ok(capabilities)
     }
 
-    async fn create_bindings(&self, component: &Component, context: InitContext) -> Result<Vec<String>, Failure> {
+    async fn create_bindings(
+        &self,
+        component: &Component,
+        context: InitContext,
+    ) -> Result<Vec<String>, Failure> {
         let (component_type, version) = (&component.component_type, &component.version);
         let input = self.registry.input_bindings.find(component_type, version);
         let output = self.registry.output_bindings.find(component_type, version);

@@ -117,7 +117,9 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 async fn supervise(options: Options, log: &LogHandle) -> ExitCode {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
-        Err(error) => return ExitCode::from(log.fatal(SCOPE, &format!("cannot listen for signals: {error}"))),
+        Err(error) => {
+            return ExitCode::from(log.fatal(SCOPE, &format!("cannot listen for signals: {error}")));
+        }
     };
     loop {
         let registry = registry();

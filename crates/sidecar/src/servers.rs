@@ -7,9 +7,9 @@ use dapr_gateway::grpc::{self, GrpcApi, InternalApi};
 use dapr_gateway::http::{self as http_api, HttpApi};
 use dapr_gateway::{Api, http::reply};
 use dapr_kernel::tasks::TaskGroup;
+use dapr_transport::Body;
 use dapr_transport::listen::{self, BIND_PATIENCE, Listener};
 use dapr_transport::server::{self, Peer, Protocol, Service};
-use dapr_transport::Body;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -74,7 +74,8 @@ pub async fn start(options: &Options, plan: Plan, tasks: &TaskGroup) -> Result<(
     tracing::info!(target: "dapr.runtime", "The request body size parameter is: {size} bytes");
     if let Some(port) = listen.public_port {
         let public = Arc::new(HttpApi::public(plan.api, plan.http, plan.metrics));
-        let listener = listen::bind(&listen.public_address, port, BIND_PATIENCE).await.map_err(|e| e.to_string())?;
+        let listener =
+            listen::bind(&listen.public_address, port, BIND_PATIENCE).await.map_err(|e| e.to_string())?;
         serve(listener, public, server::Options::http(Protocol::Http1Only), tasks);
     }
     if let Some(port) = listen.profiling_port {
@@ -162,10 +163,12 @@ struct Profiling;
 impl Service for Profiling {
     async fn call(&self, request: Request<Incoming>, _: Peer) -> Response<Body> {
         if request.uri().path().starts_with("/debug/pprof") {
-            reply::text(StatusCode::OK, "this program has no Go profiles; use a native profiler such as perf\n")
+            reply::text(
+                StatusCode::OK,
+                "this program has no Go profiles; use a native profiler such as perf\n",
+            )
         } else {
             reply::text(StatusCode::NOT_FOUND, "404 page not found\n")
         }
     }
 }
-

@@ -15,17 +15,17 @@ use dapr_components::nameresolution::{Instance, NameResolver, ResolverContext};
 use dapr_components::registry::Registry as Components;
 use dapr_gateway::{Api, ApiAccess, Control, grpc, http as http_api};
 use dapr_gocompat::duration::format_duration;
+use dapr_kernel::Shutdown;
 use dapr_kernel::health::{Health, Target};
 use dapr_kernel::tasks::TaskGroup;
-use dapr_kernel::Shutdown;
 use dapr_resiliency::Policies;
+use dapr_resources::Resource;
+use dapr_resources::Subscription;
 use dapr_resources::configuration::Configuration;
 use dapr_resources::loader::{LoadContext, load_components, load_configuration, load_subscriptions};
-use dapr_resources::Resource;
 use dapr_resources::template::{ProcessEnv, TemplateContext};
-use dapr_resources::Subscription;
 use dapr_telemetry::metrics::catalogue::{Catalogue, CatalogueOptions};
-use dapr_telemetry::metrics::{HttpLabelOptions, Registry, RegistryOptions, LabelRule, Rule};
+use dapr_telemetry::metrics::{HttpLabelOptions, LabelRule, Registry, RegistryOptions, Rule};
 use dapr_transport::listen::Listener;
 
 use crate::options::Options;
@@ -110,7 +110,9 @@ impl Run {
         let internal = match servers::reserve_internal(&options).await {
             Ok(reserved) => reserved,
             Err(error) => {
-                return Err(format!("failed to start internal gRPC server: could not listen on any endpoint: {error}"));
+                return Err(format!(
+                    "failed to start internal gRPC server: could not listen on any endpoint: {error}"
+                ));
             }
         };
         let host = host::address(options.host_ip.as_deref()).ok_or("failed to determine host IP")?;
@@ -245,7 +247,9 @@ impl Run {
 
     async fn start_metrics(&self) -> Result<(), String> {
         let target = self.health.add_target("metrics-exporter");
-        if let (Some((address, port)), Some(registry)) = (&self.options.listen.metrics, &self.telemetry.registry) {
+        if let (Some((address, port)), Some(registry)) =
+            (&self.options.listen.metrics, &self.telemetry.registry)
+        {
             servers::start_metrics(address, *port, registry.clone(), &self.tasks).await?;
         }
         target.ready();
@@ -403,8 +407,10 @@ impl Run {
         tracing::info!(target: SCOPE, "Dapr is shutting down");
         self.api.bindings.stop_inputs().await;
         self.api.pubsub.stop_subscriptions().await;
+        self.api.pubsub.stop_streams().await;
         for component in self.api.metadata.components() {
-            let version = if component.version.is_empty() { String::new() } else { format!("/{}", component.version) };
+            let version =
+                if component.version.is_empty() { String::new() } else { format!("/{}", component.version) };
             tracing::info!(target: SCOPE, "Shutting down component {} ({}{version})", component.name, component.component_type);
         }
         let limit = self.options.grace.unwrap_or(Duration::MAX);
@@ -495,11 +501,18 @@ impl Telemetry {
             .iter()
             .map(|r| Rule {
                 name: r.name.clone(),
-                labels: r.labels.iter().map(|l| LabelRule { name: l.name.clone(), regex: l.regex.clone().into_iter().collect() }).collect(),
+                labels: r
+                    .labels
+                    .iter()
+                    .map(|l| LabelRule { name: l.name.clone(), regex: l.regex.clone().into_iter().collect() })
+                    .collect(),
             })
             .collect();
-        let settings =
-            RegistryOptions { app_id: Some(options.identity.app_id().to_owned()), rules, ..RegistryOptions::default() };
+        let settings = RegistryOptions {
+            app_id: Some(options.identity.app_id().to_owned()),
+            rules,
+            ..RegistryOptions::default()
+        };
         let registry = Registry::new(settings.clone()).unwrap_or_else(|error| {
             tracing::error!(target: SCOPE, "failed to enable metrics rules: {error}");
             Registry::without_rules(settings)
@@ -553,9 +566,9 @@ fn declared(subscription: Subscription) -> Result<Route, String> {
         dead_letter_topic: subscription.dead_letter_topic,
         bulk: pubsub::bulk_settings(bulk.enabled, bulk.max_messages_count, bulk.max_await_duration_ms),
     };
-    description
-        .compile(pubsub::Origin::Declarative)
-        .map_err(|e| format!("failed to load declarative subscriptions: subscription {name} in {source}: {e}"))
+    description.compile(pubsub::Origin::Declarative).map_err(|e| {
+        format!("failed to load declarative subscriptions: subscription {name} in {source}: {e}")
+    })
 }
 
 /// Settings whose absence of effect would be dangerous or surprising are
@@ -564,11 +577,20 @@ fn refuse_unserved(config: &Configuration) -> Result<(), String> {
     let mut unserved: HashMap<&str, bool> = HashMap::new();
     unserved.insert("spec.httpPipeline", !config.http_pipeline.handlers.is_empty());
     unserved.insert("spec.appHttpPipeline", !config.app_http_pipeline.handlers.is_empty());
-    unserved.insert("spec.accessControl", config.access_control.as_ref().is_some_and(|a| !a.policies.is_empty() || a.default_action.eq_ignore_ascii_case("deny")));
+    unserved.insert(
+        "spec.accessControl",
+        config
+            .access_control
+            .as_ref()
+            .is_some_and(|a| !a.policies.is_empty() || a.default_action.eq_ignore_ascii_case("deny")),
+    );
     let mut names: Vec<_> = unserved.into_iter().filter(|(_, used)| *used).map(|(name, _)| name).collect();
     names.sort_unstable();
     if names.is_empty() {
         return Ok(());
     }
-    Err(format!("the configuration uses {}, which this release does not have; remove it", names.join(" and ")))
+    Err(format!(
+        "the configuration uses {}, which this release does not have; remove it",
+        names.join(" and ")
+    ))
 }

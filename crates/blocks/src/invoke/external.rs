@@ -75,8 +75,12 @@ impl External {
     fn build(&self, endpoint: HttpEndpoint) -> Result<Endpoint, String> {
         let mut headers = HeaderMap::new();
         for item in &endpoint.headers {
-            let name = HeaderName::try_from(item.name.as_str()).map_err(|_| format!("header name {:?} of HTTPEndpoint {} is not valid", item.name, endpoint.name))?;
-            let value = HeaderValue::try_from(item.value.text()).map_err(|_| format!("value of header {name} of HTTPEndpoint {} is not valid", endpoint.name))?;
+            let name = HeaderName::try_from(item.name.as_str()).map_err(|_| {
+                format!("header name {:?} of HTTPEndpoint {} is not valid", item.name, endpoint.name)
+            })?;
+            let value = HeaderValue::try_from(item.value.text()).map_err(|_| {
+                format!("value of header {name} of HTTPEndpoint {} is not valid", endpoint.name)
+            })?;
             headers.insert(name, value);
         }
         let text = |d: &Option<dapr_resources::metadata::TlsDocument>| {
@@ -88,7 +92,8 @@ impl External {
             key_pem: text(&t.private_key),
             ..ClientTls::default()
         });
-        self.connect(&endpoint.base_url, headers, tls).map_err(|e| format!("HTTPEndpoint {}: {e}", endpoint.name))
+        self.connect(&endpoint.base_url, headers, tls)
+            .map_err(|e| format!("HTTPEndpoint {}: {e}", endpoint.name))
     }
 
     fn connect(&self, base: &str, headers: HeaderMap, tls: ClientTls) -> Result<Endpoint, String> {
@@ -127,8 +132,11 @@ impl Endpoint {
     /// Calls `<base>/<method>?<query>`.
     pub async fn call(&self, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
         let fail = |text: String| InvokeError::new(Code::Internal, text);
-        let path = dapr_app_channel::request_uri(&format!("{}/{}", self.base_path.trim_start_matches('/'), request.method), &request.query)
-            .map_err(|e| fail(e.to_string()))?;
+        let path = dapr_app_channel::request_uri(
+            &format!("{}/{}", self.base_path.trim_start_matches('/'), request.method),
+            &request.query,
+        )
+        .map_err(|e| fail(e.to_string()))?;
         let mut out = Request::new(request.body);
         *out.uri_mut() = path;
         *out.method_mut() = request.verb;

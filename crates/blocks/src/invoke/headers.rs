@@ -138,10 +138,11 @@ mod tests {
 
     #[test]
     fn connection_names_more_headers_to_strip() {
-        let mut h: HeaderMap = [("connection", "close, X-Once"), ("x-once", "1"), ("x-keep", "2"), ("te", "trailers")]
-            .iter()
-            .map(|(k, v)| (k.parse::<HeaderName>().unwrap(), v.parse().unwrap()))
-            .collect();
+        let mut h: HeaderMap =
+            [("connection", "close, X-Once"), ("x-once", "1"), ("x-keep", "2"), ("te", "trailers")]
+                .iter()
+                .map(|(k, v)| (k.parse::<HeaderName>().unwrap(), v.parse().unwrap()))
+                .collect();
         strip_hop_by_hop(&mut h);
         assert_eq!(h.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-keep"]);
     }

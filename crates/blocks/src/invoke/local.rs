@@ -62,13 +62,16 @@ async fn stream(channel: Option<AppChannel>, body: Body, limit: usize) -> Result
         .await
         .map_err(|e| Refusal::new(Code::Internal, e.to_string()))?
         .unwrap_or_default();
-    let head = first.request.filter(|r| !r.metadata.is_empty() && r.message.is_some()).ok_or_else(|| {
-        invalid("request does not contain the required fields in the leading chunk")
-    })?;
+    let head = first
+        .request
+        .filter(|r| !r.metadata.is_empty() && r.message.is_some())
+        .ok_or_else(|| invalid("request does not contain the required fields in the leading chunk"))?;
     let body = request_body(first.payload, reader).map_err(|e| invalid(&e.to_string()))?;
     let request = to_request(head, body)?;
-    let answer =
-        channel.invoke(request).await.map_err(|e| Refusal::new(Code::Internal, format!("error invoking app channel: {e}")))?;
+    let answer = channel
+        .invoke(request)
+        .await
+        .map_err(|e| Refusal::new(Code::Internal, format!("error invoking app channel: {e}")))?;
     Ok(respond(answer).await)
 }
 
@@ -78,7 +81,8 @@ fn invalid(reason: &str) -> Refusal {
 
 fn to_request(head: InternalInvokeRequest, body: Body) -> Result<InvokeRequest, Refusal> {
     let message = head.message.unwrap_or_default();
-    let method = normalize(&message.method).map_err(|e| Refusal::new(Code::InvalidArgument, e.to_string()))?;
+    let method =
+        normalize(&message.method).map_err(|e| Refusal::new(Code::InvalidArgument, e.to_string()))?;
     let extension = message.http_extension.unwrap_or_default();
     let origin = if is_grpc(&head.metadata) { Origin::Grpc } else { Origin::Http };
     let mut headers = from_wire(head.metadata, origin == Origin::Grpc);
@@ -130,32 +134,37 @@ fn request_body(first: Option<StreamPayload>, mut reader: Reader) -> Result<Body
         None => {}
     }
     let state = (reader, pending, expected, Some(std::mem::take(&mut ready)));
-    Ok(Body::from_stream(futures::stream::try_unfold(state, |(mut reader, mut pending, mut expected, first)| async move {
-        if let Some(data) = first.filter(|d| !d.is_empty()) {
-            return Ok(Some((data, (reader, pending, expected, None))));
-        }
-        loop {
-            let bytes = match pending.take() {
-                Some(bytes) => Some(bytes),
-                None => reader.next_bytes().await?,
-            };
-            let Some(bytes) = bytes else { return Ok::<_, BoxError>(None) };
-            let chunk = InternalInvokeRequestStream::decode(bytes)?;
-            if chunk.request.is_some_and(|r| !r.metadata.is_empty() || r.message.is_some()) {
-                return Err("request metadata found in non-leading chunk".into());
+    Ok(Body::from_stream(futures::stream::try_unfold(
+        state,
+        |(mut reader, mut pending, mut expected, first)| async move {
+            if let Some(data) = first.filter(|d| !d.is_empty()) {
+                return Ok(Some((data, (reader, pending, expected, None))));
             }
-            let data = take(chunk.payload, &mut expected)?;
-            if !data.is_empty() {
-                return Ok(Some((data, (reader, None, expected, None))));
+            loop {
+                let bytes = match pending.take() {
+                    Some(bytes) => Some(bytes),
+                    None => reader.next_bytes().await?,
+                };
+                let Some(bytes) = bytes else { return Ok::<_, BoxError>(None) };
+                let chunk = InternalInvokeRequestStream::decode(bytes)?;
+                if chunk.request.is_some_and(|r| !r.metadata.is_empty() || r.message.is_some()) {
+                    return Err("request metadata found in non-leading chunk".into());
+                }
+                let data = take(chunk.payload, &mut expected)?;
+                if !data.is_empty() {
+                    return Ok(Some((data, (reader, None, expected, None))));
+                }
             }
-        }
-    })))
+        },
+    )))
 }
 
 fn take(payload: Option<StreamPayload>, expected: &mut u64) -> Result<Bytes, BoxError> {
     let Some(payload) = payload else { return Ok(Bytes::new()) };
     if payload.seq != *expected {
-        return Err(format!("invalid sequence number received: {} (expected: {expected})", payload.seq).into());
+        return Err(
+            format!("invalid sequence number received: {} (expected: {expected})", payload.seq).into()
+        );
     }
     *expected += 1;
     Ok(payload.data)
@@ -179,11 +188,13 @@ async fn respond(answer: InvokeResponse) -> Response<Body> {
 /// The answer without its data, and the data.
 pub(super) fn wire_head(answer: InvokeResponse) -> (InternalInvokeResponse, Body) {
     let (status, spelling) = match answer.status {
-        Status::Http(code) => {
-            (WireStatus { code: i32::from(code), message: String::new(), details: Vec::new() }, Spelling::Canonical)
-        }
+        Status::Http(code) => (
+            WireStatus { code: i32::from(code), message: String::new(), details: Vec::new() },
+            Spelling::Canonical,
+        ),
         Status::Grpc { code, message, details } => {
-            let details = dapr_wire::google::rpc::Status::decode(details).map(|s| s.details).unwrap_or_default();
+            let details =
+                dapr_wire::google::rpc::Status::decode(details).map(|s| s.details).unwrap_or_default();
             (WireStatus { code: code as i32, message, details }, Spelling::Lower)
         }
     };
@@ -212,7 +223,9 @@ fn stream_answer(
     futures::StreamExt::chain(futures::stream::iter([Ok(grpc::frame(&first))]), rest)
 }
 
-fn grpc_response(messages: impl futures::Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Response<Body> {
+fn grpc_response(
+    messages: impl futures::Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+) -> Response<Body> {
     let mut response = Response::new(Body::boxed(WithStatus::new(messages)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
@@ -269,7 +282,11 @@ pub async fn call_local(channel: Option<AppChannel>, body: Body, limit: usize) -
     }
 }
 
-async fn unary(channel: Option<AppChannel>, body: Body, limit: usize) -> Result<InternalInvokeResponse, Refusal> {
+async fn unary(
+    channel: Option<AppChannel>,
+    body: Body,
+    limit: usize,
+) -> Result<InternalInvokeResponse, Refusal> {
     let channel = channel.ok_or_else(|| Refusal::new(Code::Internal, "app channel is not initialized"))?;
     let fail = |e: &dyn std::fmt::Display| Refusal::new(Code::Internal, e.to_string());
     let head: InternalInvokeRequest =

@@ -9,7 +9,8 @@ pub struct InvalidMethod(String);
 /// Refuses reserved characters, then resolves the path: no trailing or
 /// duplicate slashes, no `..` left, no leading slash. Never percent-decodes.
 pub fn normalize(method: &str) -> Result<String, InvalidMethod> {
-    if let Some(bad) = method.chars().find(|c| matches!(c, '#' | '?') || (*c as u32) < 0x20 || *c == '\u{7f}') {
+    if let Some(bad) = method.chars().find(|c| matches!(c, '#' | '?') || (*c as u32) < 0x20 || *c == '\u{7f}')
+    {
         return Err(InvalidMethod(format!(
             "method {} contains the reserved character {}",
             dapr_gocompat::quote::quote(method),

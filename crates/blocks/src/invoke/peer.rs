@@ -7,7 +7,9 @@ use dapr_transport::client::{ClientError, H2Channel};
 use dapr_transport::grpc::{self, FrameError, Reader};
 use dapr_transport::{Body, BoxError};
 use dapr_wire::common::v1::StreamPayload;
-use dapr_wire::internals::v1::{InternalInvokeRequest, InternalInvokeRequestStream, InternalInvokeResponseStream};
+use dapr_wire::internals::v1::{
+    InternalInvokeRequest, InternalInvokeRequestStream, InternalInvokeResponseStream,
+};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, header};
 use prost::Message;
@@ -85,7 +87,9 @@ fn request_body(head: InternalInvokeRequest, body: Body) -> Body {
         first.payload = Some(StreamPayload { data: data.clone(), seq: 0 });
         return Body::from(grpc::frame(&first));
     }
-    let frames = payloads(body, |payload| grpc::frame(&InternalInvokeRequestStream { request: None, payload: Some(payload) }));
+    let frames = payloads(body, |payload| {
+        grpc::frame(&InternalInvokeRequestStream { request: None, payload: Some(payload) })
+    });
     let head = futures::stream::once(std::future::ready(Ok(grpc::frame(&first))));
     Body::from_stream(futures::StreamExt::chain(head, frames))
 }
@@ -113,9 +117,12 @@ pub(super) fn payloads(
 }
 
 fn answer(first: InternalInvokeResponseStream, mut reader: Reader) -> Result<InvokeResponse, PeerError> {
-    let response = first.response.ok_or_else(|| internal("response does not contain the required fields in the leading chunk"))?;
-    let status =
-        response.status.ok_or_else(|| internal("response does not contain the required fields in the leading chunk"))?;
+    let response = first
+        .response
+        .ok_or_else(|| internal("response does not contain the required fields in the leading chunk"))?;
+    let status = response
+        .status
+        .ok_or_else(|| internal("response does not contain the required fields in the leading chunk"))?;
     let is_http = status.code >= FIRST_HTTP_STATUS;
     let details = if status.details.is_empty() {
         Bytes::new()
@@ -184,24 +191,27 @@ impl Progress {
 }
 
 fn stream_rest(progress: Progress, reader: Reader) -> Body {
-    Body::from_stream(futures::stream::unfold((progress, Some(reader)), |(mut progress, mut reader)| async move {
-        loop {
-            if !progress.ready.is_empty() {
-                let data = std::mem::take(&mut progress.ready);
-                return Some((Ok(data), (progress, reader)));
+    Body::from_stream(futures::stream::unfold(
+        (progress, Some(reader)),
+        |(mut progress, mut reader)| async move {
+            loop {
+                if !progress.ready.is_empty() {
+                    let data = std::mem::take(&mut progress.ready);
+                    return Some((Ok(data), (progress, reader)));
+                }
+                if let Some(error) = progress.failed.take() {
+                    return Some((Err(error), (Progress::default(), None)));
+                }
+                let source = reader.as_mut()?;
+                if let Err(error) = advance(&mut progress, source).await {
+                    return Some((Err(error), (Progress::default(), None)));
+                }
+                if progress.ready.is_empty() && source.trailers().is_some() {
+                    return None;
+                }
             }
-            if let Some(error) = progress.failed.take() {
-                return Some((Err(error), (Progress::default(), None)));
-            }
-            let source = reader.as_mut()?;
-            if let Err(error) = advance(&mut progress, source).await {
-                return Some((Err(error), (Progress::default(), None)));
-            }
-            if progress.ready.is_empty() && source.trailers().is_some() {
-                return None;
-            }
-        }
-    }))
+        },
+    ))
 }
 
 async fn advance(progress: &mut Progress, reader: &mut Reader) -> Result<(), BoxError> {

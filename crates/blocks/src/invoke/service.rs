@@ -3,7 +3,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use dapr_app_channel::{AppChannel, ChannelError, InvokeRequest, InvokeResponse, Origin, Status as AppStatus};
+use dapr_app_channel::{
+    AppChannel, ChannelError, InvokeRequest, InvokeResponse, Origin, Status as AppStatus,
+};
 use dapr_components::nameresolution::{NameResolver, ResolveRequest};
 use dapr_errors::Code;
 use dapr_kernel::AppIdentity;
@@ -215,7 +217,12 @@ impl InvokeService {
         match AppAddress::parse(target, own.namespace()) {
             Err(error) => Err(InvokeError::new(Code::InvalidArgument, error.to_string())),
             Ok(AppAddress::Url(url)) => {
-                self.0.external.url(&url).map_err(|e| InvokeError::new(Code::Internal, e))?.call(request).await
+                self.0
+                    .external
+                    .url(&url)
+                    .map_err(|e| InvokeError::new(Code::Internal, e))?
+                    .call(request)
+                    .await
             }
             Ok(AppAddress::App { id, namespace }) if id == own.app_id() && namespace == own.namespace() => {
                 self.invoke_local(request).await
@@ -225,8 +232,9 @@ impl InvokeService {
     }
 
     async fn invoke_local(&self, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
-        let channel =
-            self.app_channel().ok_or_else(|| InvokeError::new(Code::Internal, "cannot invoke local endpoint: app channel not initialized"))?;
+        let channel = self.app_channel().ok_or_else(|| {
+            InvokeError::new(Code::Internal, "cannot invoke local endpoint: app channel not initialized")
+        })?;
         channel.invoke(request).await.map_err(channel_error)
     }
 
@@ -306,12 +314,15 @@ impl InvokeService {
 
     fn wire_request(&self, callee: &str, request: &InvokeRequest) -> InternalInvokeRequest {
         let own = self.identity();
-        let spelling =
-            if request.origin == Origin::Http { Spelling::Canonical } else { Spelling::Lower };
+        let spelling = if request.origin == Origin::Http { Spelling::Canonical } else { Spelling::Lower };
         let mut metadata = to_wire(&request.headers, spelling);
         // Where the name exists already the new value follows it.
         let mut add = |key: &str, value: &str| {
-            metadata.entry(key.to_owned()).or_insert_with(ListStringValue::default).values.push(value.to_owned());
+            metadata
+                .entry(key.to_owned())
+                .or_insert_with(ListStringValue::default)
+                .values
+                .push(value.to_owned());
         };
         add("X-Forwarded-For", &self.0.forwarded.address);
         add("X-Forwarded-Host", &self.0.forwarded.hostname);
@@ -325,7 +336,12 @@ impl InvokeService {
             message: Some(WireRequest {
                 method: request.method.clone(),
                 data: Some(prost_types::Any { type_url: request.type_url.clone(), value: Vec::new() }),
-                content_type: request.content_type.as_ref().and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned(),
+                content_type: request
+                    .content_type
+                    .as_ref()
+                    .and_then(|v| v.to_str().ok())
+                    .unwrap_or_default()
+                    .to_owned(),
                 http_extension: Some(HttpExtension {
                     verb: super::verb(&request.verb) as i32,
                     querystring: request.query.clone(),
@@ -365,7 +381,10 @@ impl InvokeService {
             if round > 0 {
                 tokio::time::sleep(EMPTY_ANSWER_PAUSE).await;
             }
-            let found = resolver.resolve(&request).await.map_err(|e| InvokeError::new(Code::Internal, e.to_string()))?;
+            let found = resolver
+                .resolve(&request)
+                .await
+                .map_err(|e| InvokeError::new(Code::Internal, e.to_string()))?;
             if !found.is_empty() {
                 return Ok(found.into_iter().map(Arc::from).collect());
             }
@@ -383,8 +402,12 @@ impl InvokeService {
         }
         let options = &self.0.options;
         let destination = Destination::tcp(address.clone(), DIAL_TIMEOUT);
-        let fresh =
-            H2Channel::new(destination, false, H2Options::peer(options.max_header_list), options.tasks.clone());
+        let fresh = H2Channel::new(
+            destination,
+            false,
+            H2Options::peer(options.max_header_list),
+            options.tasks.clone(),
+        );
         let mut peers = self.0.peers.write();
         if peers.len() >= MAX_PEERS {
             peers.clear();
@@ -452,7 +475,9 @@ async fn judge(
 ) -> Result<InvokeResponse, Failure> {
     match answer {
         // A gRPC application's own status never asks for a retry (api.md §7.5).
-        Ok(answer) if answer.status.is_success() || matches!(answer.status, AppStatus::Grpc { .. }) => Ok(answer),
+        Ok(answer) if answer.status.is_success() || matches!(answer.status, AppStatus::Grpc { .. }) => {
+            Ok(answer)
+        }
         Ok(mut answer) => {
             if !streaming && let Ok(data) = std::mem::take(&mut answer.body).collect().await {
                 answer.body = Body::from(data);

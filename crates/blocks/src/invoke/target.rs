@@ -35,7 +35,8 @@ fn from_basic_auth(headers: &HeaderMap) -> Option<String> {
 
 fn from_path(path: &str) -> Option<(String, String)> {
     let rest = path.trim_start_matches('/').strip_prefix("v1.0/invoke/")?.trim_start_matches('/');
-    let (target, method) = rest.split_once("/method/").or_else(|| Some((rest.strip_suffix("/method")?, "")))?;
+    let (target, method) =
+        rest.split_once("/method/").or_else(|| Some((rest.strip_suffix("/method")?, "")))?;
     let target = urlesc::query_unescape(target).ok()?;
     if target.is_empty() {
         return None;
@@ -58,7 +59,10 @@ fn restore_scheme(target: String) -> String {
 /// An application as a caller names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AppAddress {
-    App { id: String, namespace: String },
+    App {
+        id: String,
+        namespace: String,
+    },
     /// `http://` or `https://` URL.
     Url(String),
 }
@@ -95,7 +99,10 @@ mod tests {
     #[test]
     fn the_header_wins_and_is_taken_away() {
         let mut h = headers(&[("dapr-app-id", "b")]);
-        assert_eq!(from_http("/v1.0/invoke/x/method/m", &mut h), Some(("b".into(), "v1.0/invoke/x/method/m".into())));
+        assert_eq!(
+            from_http("/v1.0/invoke/x/method/m", &mut h),
+            Some(("b".into(), "v1.0/invoke/x/method/m".into()))
+        );
         assert!(h.is_empty());
     }
 

@@ -130,7 +130,8 @@ fn envelope(publish: &Publish<'_>, overrides: &Overrides<'_>) -> String {
     }
     match overrides.id {
         Some(id) => out.text("id", id),
-        None => out.text("id", uuid::Uuid::new_v4().as_hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())),
+        None => out
+            .text("id", uuid::Uuid::new_v4().as_hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())),
     }
     out.text("pubsubname", publish.pubsub);
     out.text("source", overrides.source.unwrap_or(publish.source));
@@ -191,7 +192,9 @@ impl Writer {
 
     fn text(&mut self, key: &str, value: &str) {
         self.key(key);
-        let plain = value.bytes().all(|b| (0x20..0x7f).contains(&b) && !matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&'));
+        let plain = value
+            .bytes()
+            .all(|b| (0x20..0x7f).contains(&b) && !matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&'));
         if plain {
             self.0.push('"');
             self.0.push_str(value);
@@ -243,7 +246,12 @@ fn adopt(publish: &Publish<'_>) -> Result<Vec<u8>, NotAnEvent> {
 }
 
 /// The event that stands for a message without an envelope.
-pub fn from_raw(data: &[u8], topic: &str, pubsub: &str, metadata: &HashMap<String, String>) -> Map<String, Value> {
+pub fn from_raw(
+    data: &[u8],
+    topic: &str,
+    pubsub: &str,
+    metadata: &HashMap<String, String>,
+) -> Map<String, Value> {
     let mut event = Map::new();
     event.insert("id".into(), uuid::Uuid::new_v4().to_string().into());
     event.insert("specversion".into(), "1.0".into());
@@ -315,11 +323,14 @@ mod tests {
 
     #[test]
     fn the_envelope_has_its_attributes_in_name_order() {
-        let publish =
-            Publish { source: "app", topic: "t", pubsub: "p", data: b"x<", ..Publish::default() };
+        let publish = Publish { source: "app", topic: "t", pubsub: "p", data: b"x<", ..Publish::default() };
         let text = String::from_utf8(wrap(&publish, &HashMap::new()).unwrap().to_vec()).unwrap();
-        assert!(text.starts_with("{\"data\":\"x\\u003c\",\"datacontenttype\":\"text/plain\",\"id\":\""), "{text}");
-        let keys: Vec<String> = serde_json::from_str::<Map<String, Value>>(&text).unwrap().keys().cloned().collect();
+        assert!(
+            text.starts_with("{\"data\":\"x\\u003c\",\"datacontenttype\":\"text/plain\",\"id\":\""),
+            "{text}"
+        );
+        let keys: Vec<String> =
+            serde_json::from_str::<Map<String, Value>>(&text).unwrap().keys().cloned().collect();
         let mut sorted = keys.clone();
         sorted.sort();
         assert_eq!(keys, sorted);
@@ -328,7 +339,10 @@ mod tests {
 
     #[test]
     fn data_follows_the_content_type() {
-        assert_eq!(wrapped("application/json", br#"{"a": 1.10}"#, &[])["data"], serde_json::json!({"a": 1.10}));
+        assert_eq!(
+            wrapped("application/json", br#"{"a": 1.10}"#, &[])["data"],
+            serde_json::json!({"a": 1.10})
+        );
         assert_eq!(wrapped("application/json; charset=utf-8", b"5", &[])["data"], 5);
         assert_eq!(wrapped("application/json", b"{broken", &[])["data"], "{broken");
         assert_eq!(wrapped("application/octet-stream", b"ab", &[])["data_base64"], "YWI=");
@@ -338,7 +352,11 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_digits() {
-        let publish = Publish { content_type: "application/json", data: b"[12345678901234567890123, 1.0]", ..Publish::default() };
+        let publish = Publish {
+            content_type: "application/json",
+            data: b"[12345678901234567890123, 1.0]",
+            ..Publish::default()
+        };
         let text = String::from_utf8(wrap(&publish, &HashMap::new()).unwrap().to_vec()).unwrap();
         assert!(text.contains("\"data\":[12345678901234567890123,1.0]"), "{text}");
     }
@@ -348,9 +366,17 @@ mod tests {
         let event = wrapped(
             "text/plain",
             b"x",
-            &[("CloudEvent.ID", "i"), ("cloudevent.type", "y"), ("cloudevent.subject", "s"), ("cloudevent.topic", "no")],
+            &[
+                ("CloudEvent.ID", "i"),
+                ("cloudevent.type", "y"),
+                ("cloudevent.subject", "s"),
+                ("cloudevent.topic", "no"),
+            ],
         );
-        assert_eq!((&event["id"], &event["type"], &event["subject"]), (&"i".into(), &"y".into(), &"s".into()));
+        assert_eq!(
+            (&event["id"], &event["type"], &event["subject"]),
+            (&"i".into(), &"y".into(), &"s".into())
+        );
         assert_eq!(event["topic"], "t");
         let event = wrapped("", b"", &[("cloudevent.traceparent", "a"), ("cloudevent.traceid", "b")]);
         assert_eq!((&event["traceid"], &event["traceparent"]), (&"a".into(), &"a".into()));
@@ -358,7 +384,11 @@ mod tests {
 
     #[test]
     fn a_publishers_own_event_is_completed_not_replaced() {
-        let event = wrapped(CONTENT_TYPE, br#"{"id":"1","data":{"b":2},"topic":"x","traceid":"own"}"#, &[("cloudevent.id", "no")]);
+        let event = wrapped(
+            CONTENT_TYPE,
+            br#"{"id":"1","data":{"b":2},"topic":"x","traceid":"own"}"#,
+            &[("cloudevent.id", "no")],
+        );
         assert_eq!(event["id"], "1");
         assert_eq!(event["topic"], "t");
         assert_eq!(event["pubsubname"], "p");

@@ -107,7 +107,9 @@ async fn over_http(channel: &AppChannel, event: &Event) -> Result<(), DeliveryEr
         body: Body::from(event.data.clone()),
     };
     let response = channel.invoke(request).await.map_err(|error| {
-        DeliveryError::retry(format!("error returned from app channel while sending pub/sub event to app: {error}"))
+        DeliveryError::retry(format!(
+            "error returned from app channel while sending pub/sub event to app: {error}"
+        ))
     })?;
     let Status::Http(status) = response.status else {
         return Err(DeliveryError::retry("the application did not answer over HTTP"));
@@ -123,12 +125,16 @@ fn headers(event: &Event) -> HeaderMap {
         if key.eq_ignore_ascii_case("content-length") {
             continue;
         }
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(key.as_str()), HeaderValue::try_from(value.as_str())) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::try_from(key.as_str()), HeaderValue::try_from(value.as_str()))
+        {
             headers.insert(name, value);
         }
     }
     let parent = event.attributes.get("traceparent").or_else(|| event.attributes.get("traceid"));
-    if let Some(Ok(value)) = parent.and_then(Value::as_str).filter(|p| !p.is_empty()).map(HeaderValue::try_from) {
+    if let Some(Ok(value)) =
+        parent.and_then(Value::as_str).filter(|p| !p.is_empty()).map(HeaderValue::try_from)
+    {
         headers.insert("traceparent", value);
     }
     headers
@@ -146,9 +152,9 @@ fn judge_http(status: u16, body: &[u8], event: &Event) -> Result<(), DeliveryErr
         let Ok(answer) = serde_json::from_slice::<Answer>(body) else { return Ok(()) };
         return match answer.status.as_deref() {
             None | Some("" | "SUCCESS") => Ok(()),
-            Some("RETRY") => {
-                Err(DeliveryError::retry(format!("RETRY status returned from app while processing pub/sub event {id}")))
-            }
+            Some("RETRY") => Err(DeliveryError::retry(format!(
+                "RETRY status returned from app while processing pub/sub event {id}"
+            ))),
             Some("DROP") => {
                 tracing::warn!(target: SCOPE, "DROP status returned from app while processing pub/sub event {id}");
                 Err(DeliveryError::Dropped)
@@ -173,7 +179,9 @@ fn judge_http(status: u16, body: &[u8], event: &Event) -> Result<(), DeliveryErr
 }
 
 async fn over_grpc(channel: &AppChannel, event: &Event) -> Result<(), DeliveryError> {
-    let Some(grpc) = channel.grpc() else { return Err(DeliveryError::retry("app channel is not initialized")) };
+    let Some(grpc) = channel.grpc() else {
+        return Err(DeliveryError::retry("app channel is not initialized"));
+    };
     if !channel.health().is_healthy() {
         return Err(DeliveryError::retry("app is not in a healthy state"));
     }
@@ -217,7 +225,9 @@ fn add_metadata<T>(request: &mut tonic::Request<T>, event: &Event) {
 pub(super) fn judge_grpc(status: i32, id: &str) -> Result<(), DeliveryError> {
     match status {
         0 => Ok(()),
-        1 => Err(DeliveryError::retry(format!("RETRY status returned from app while processing pub/sub event {id}"))),
+        1 => Err(DeliveryError::retry(format!(
+            "RETRY status returned from app while processing pub/sub event {id}"
+        ))),
         2 => {
             tracing::warn!(target: SCOPE, "DROP status returned from app while processing pub/sub event {id}");
             Err(DeliveryError::Dropped)
@@ -340,7 +350,10 @@ mod tests {
     fn grpc_data_follows_the_content_type() {
         let data = |attributes| to_grpc(&event(attributes)).map(|r| r.data);
         assert_eq!(data(json!({"datacontenttype": "text/plain", "data": "hi"})).unwrap(), "hi");
-        assert_eq!(data(json!({"datacontenttype": "application/json", "data": {"b": 1}})).unwrap(), r#"{"b":1}"#);
+        assert_eq!(
+            data(json!({"datacontenttype": "application/json", "data": {"b": 1}})).unwrap(),
+            r#"{"b":1}"#
+        );
         assert_eq!(data(json!({"datacontenttype": "image/png", "data": "x"})).unwrap(), "");
         assert_eq!(data(json!({"data_base64": "YWI="})).unwrap(), "ab");
         assert!(data(json!({"datacontenttype": "text/plain", "data": 5})).is_err());
@@ -348,7 +361,10 @@ mod tests {
 
     #[test]
     fn extensions_hold_what_has_no_field() {
-        let fields = to_grpc(&event(json!({"id": "1", "data": 1, "mine": "x", "time": "t"}))).unwrap().extensions.unwrap();
+        let fields = to_grpc(&event(json!({"id": "1", "data": 1, "mine": "x", "time": "t"})))
+            .unwrap()
+            .extensions
+            .unwrap();
         let mut names: Vec<_> = fields.fields.keys().cloned().collect();
         names.sort();
         assert_eq!(names, ["mine", "time"]);

@@ -154,7 +154,11 @@ fn describe(listed: Listed) -> Option<Description> {
         metadata: listed.metadata.unwrap_or_default(),
         rules,
         dead_letter_topic: listed.dead_letter_topic,
-        bulk: bulk(bulk_settings.enabled, bulk_settings.max_messages_count, bulk_settings.max_await_duration_ms),
+        bulk: bulk(
+            bulk_settings.enabled,
+            bulk_settings.max_messages_count,
+            bulk_settings.max_await_duration_ms,
+        ),
     })
 }
 
@@ -187,7 +191,11 @@ fn from_grpc(listed: dapr_wire::runtime::v1::TopicSubscription) -> Description {
         metadata: listed.metadata.into_iter().collect(),
         rules,
         dead_letter_topic: listed.dead_letter_topic,
-        bulk: bulk(bulk_settings.enabled, bulk_settings.max_messages_count, bulk_settings.max_await_duration_ms),
+        bulk: bulk(
+            bulk_settings.enabled,
+            bulk_settings.max_messages_count,
+            bulk_settings.max_await_duration_ms,
+        ),
     }
 }
 

@@ -19,7 +19,7 @@ use super::service::{Loaded, PubSubService};
 
 const SCOPE: &str = "dapr.runtime.pubsub";
 /// Metadata key under which the content type travels.
-const CONTENT_TYPE_KEY: &str = "datacontenttype";
+const CONTENT_TYPE_KEY: &str = "content-type";
 const BINARY_PREFIX: &str = "ce_";
 
 /// Counts messages in flight so that a stop can wait for them.
@@ -214,7 +214,7 @@ impl Handler {
             let data = dapr_gocompat::json::to_go_json(&Value::Object(event.clone()));
             return Ok(Read { event, data: Bytes::from(data) });
         }
-        let content_type = message.metadata.get(CONTENT_TYPE_KEY).map_or(cloudevent::CONTENT_TYPE, String::as_str);
+        let content_type = message.metadata.get(CONTENT_TYPE_KEY).map_or("application/json", String::as_str);
         if cloudevent::is_binary(content_type) {
             return Ok(Read { event: binary_event(message, content_type), data: message.data.clone() });
         }

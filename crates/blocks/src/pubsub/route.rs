@@ -31,7 +31,10 @@ impl Rule {
         let program = if expression.is_empty() {
             None
         } else {
-            Some(Program::compile(expression).map_err(|e| RouteError(format!("invalid routing rule {expression:?}: {e}")))?)
+            Some(
+                Program::compile(expression)
+                    .map_err(|e| RouteError(format!("invalid routing rule {expression:?}: {e}")))?,
+            )
         };
         Ok(Self { expression: expression.to_owned(), path: path.to_owned(), program })
     }
@@ -87,7 +90,9 @@ impl Route {
             match program.execute(context) {
                 Ok(CelValue::Bool(true)) => return Ok(Some(&rule.path)),
                 Ok(CelValue::Bool(false)) => {}
-                Ok(_) => return Err(RouteError("the result of match expression was not a boolean".to_owned())),
+                Ok(_) => {
+                    return Err(RouteError("the result of match expression was not a boolean".to_owned()));
+                }
                 Err(error) => return Err(RouteError(error.to_string())),
             }
         }

@@ -66,6 +66,9 @@ pub struct PublishCall<'a> {
     pub data: Bytes,
     pub metadata: HashMap<String, String>,
     pub trace: Trace<'a>,
+    /// Whether a raw message carries the trace in its metadata: it does when
+    /// published over gRPC.
+    pub trace_in_metadata: bool,
 }
 
 /// A dead letter has this long to be published, whatever its message had.
@@ -173,8 +176,9 @@ impl PubSubService {
             cloudevent::wrap(&envelope, &metadata)
                 .map_err(|e| errors::cloud_event_creation(call.pubsub, app_id, e))?
         };
-        if raw && !call.trace.parent.is_empty() {
-            metadata.entry("traceid".to_owned()).or_insert_with(|| call.trace.parent.to_owned());
+        if raw && call.trace_in_metadata {
+            metadata.insert("traceid".to_owned(), call.trace.parent.to_owned());
+            metadata.insert("tracestate".to_owned(), call.trace.state.to_owned());
         }
         if !loaded.config.publish.allows(call.topic) {
             return Err(errors::forbidden(call.pubsub, call.topic, app_id));

@@ -144,7 +144,13 @@ impl PubSubService {
         });
     }
 
-    async fn subscribe_until_it_stands(&self, loaded: &Arc<Loaded>, route: SharedRoute, stop: Shutdown, drain: Arc<Drain>) {
+    async fn subscribe_until_it_stands(
+        &self,
+        loaded: &Arc<Loaded>,
+        route: SharedRoute,
+        stop: Shutdown,
+        drain: Arc<Drain>,
+    ) {
         let postman: Arc<dyn Postman> = Arc::new(AppPostman { service: self.clone() });
         let mut pause = FIRST_RETRY;
         loop {

@@ -18,7 +18,11 @@ pub struct KeyPrefix {
 
 impl KeyPrefix {
     /// From the component property `keyPrefix`; `store` is its name.
-    pub fn from_properties(properties: &Properties, store: &str, identity: &AppIdentity) -> Result<Self, IllegalKey> {
+    pub fn from_properties(
+        properties: &Properties,
+        store: &str,
+        identity: &AppIdentity,
+    ) -> Result<Self, IllegalKey> {
         let strategy = properties.get("keyPrefix").unwrap_or_default();
         if strategy.contains(SEPARATOR) {
             return Err(IllegalKey(strategy.to_owned()));

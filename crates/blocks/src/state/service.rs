@@ -4,8 +4,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use dapr_components::Properties;
 use dapr_components::state::{
-    BulkItem, DeleteRequest, Error, Feature, GetRequest, Item, Operation, QueryResponse, RequestMetadata, SetRequest,
-    StateStore, TransactionRequest,
+    BulkItem, DeleteRequest, Error, Feature, GetRequest, Item, Operation, QueryResponse, RequestMetadata,
+    SetRequest, StateStore, TransactionRequest,
 };
 use dapr_errors::{ApiError, state as errors};
 use dapr_kernel::AppIdentity;
@@ -60,11 +60,19 @@ impl StateService {
     }
 
     /// Adds or replaces a store.
-    pub fn add(&self, name: &str, store: Arc<dyn StateStore>, properties: &Properties) -> Result<(), IllegalKey> {
+    pub fn add(
+        &self,
+        name: &str,
+        store: Arc<dyn StateStore>,
+        properties: &Properties,
+    ) -> Result<(), IllegalKey> {
         let prefix = KeyPrefix::from_properties(properties, name, &self.0.identity)?;
         self.0.stores.rcu(|stores| {
             let mut next = Stores::clone(stores);
-            next.insert(name.to_owned(), Store { name: name.into(), store: store.clone(), prefix: prefix.clone() });
+            next.insert(
+                name.to_owned(),
+                Store { name: name.into(), store: store.clone(), prefix: prefix.clone() },
+            );
             next
         });
         Ok(())
@@ -101,7 +109,10 @@ impl Store {
     pub async fn get(&self, mut request: GetRequest) -> Result<Option<Item>, StateError> {
         let given = std::mem::take(&mut request.key);
         request.key = self.key(&given)?;
-        self.store.get(&request).await.map_err(|e| with_rich(errors::get_failed(&given, &self.name, &e), &e).into())
+        self.store
+            .get(&request)
+            .await
+            .map_err(|e| with_rich(errors::get_failed(&given, &self.name, &e), &e).into())
     }
 
     /// Every key gets an entry, named as the caller named it.
@@ -157,10 +168,15 @@ impl Store {
             [one] => self.store.delete(one).await,
             many => self.store.bulk_delete(many).await,
         };
-        result.map_err(|e| with_rich(errors::bulk_delete_failed(&self.name, failure(&e), flat(&e)), &e).into())
+        result
+            .map_err(|e| with_rich(errors::bulk_delete_failed(&self.name, failure(&e), flat(&e)), &e).into())
     }
 
-    pub async fn transact(&self, operations: Vec<Operation>, metadata: RequestMetadata) -> Result<(), StateError> {
+    pub async fn transact(
+        &self,
+        operations: Vec<Operation>,
+        metadata: RequestMetadata,
+    ) -> Result<(), StateError> {
         self.check_transactional()?;
         if operations.is_empty() {
             return Ok(());

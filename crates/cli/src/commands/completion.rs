@@ -24,8 +24,9 @@ dapr completion powershell >> $PROFILE
 ";
 
 pub(super) fn command() -> Command<Handler> {
-    let group: Command<Handler> =
-        Command::new("completion", "Generates shell completion scripts").example(EXAMPLE).flag(help_flag());
+    let group: Command<Handler> = Command::<Handler>::new("completion", "Generates shell completion scripts")
+        .example(EXAMPLE)
+        .flag(help_flag());
     group
         .child(shell("bash", "Generates bash completion scripts", |_, _| print(Shell::Bash)))
         .child(shell("zsh", "Generates zsh completion scripts", |_, _| print(Shell::Zsh)))
@@ -40,7 +41,7 @@ fn shell(
     short: &'static str,
     run: fn(&Context, &Matches) -> ExitCode,
 ) -> Command<Handler> {
-    Command::new(name, short).flag(help_flag()).run(run)
+    Command::<Handler>::new(name, short).flag(help_flag()).run(run)
 }
 
 fn print(shell: Shell) -> ExitCode {

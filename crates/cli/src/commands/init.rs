@@ -40,7 +40,7 @@ const UNUSED: [&str; 6] = [
 
 pub(super) fn command() -> Command<Handler> {
     let unused = "Accepted and not used: no container engine is needed";
-    Command::new("init", "Install Dapr on this machine. Supported platforms: Self-hosted")
+    Command::<Handler>::new("init", "Install Dapr on this machine. Supported platforms: Self-hosted")
         .example(EXAMPLE)
         .flag(help_flag())
         .flag(Flag::bool("slim", false, "Leave out the default components and configuration").short('s'))

@@ -27,19 +27,20 @@ dapr invoke --unix-domain-socket /tmp --app-id target --method sample --verb GET
 pub(super) fn command() -> Command<Handler> {
     let socket =
         "Path to a unix domain socket dir. If specified, Dapr API servers will use Unix Domain Sockets";
-    Command::new("invoke", "Invoke a method on a given Dapr application. Supported platforms: Self-hosted")
-        .example(EXAMPLE)
-        .flag(help_flag())
-        .flag(Flag::string("app-id", "", "The application id to invoke").short('a'))
-        .flag(Flag::string("method", "", "The method to invoke").short('m'))
-        .flag(Flag::string("data", "", "The JSON serialized data string (optional)").short('d'))
-        .flag(
-            Flag::string("data-file", "", "A file containing the JSON serialized data (optional)").short('f'),
-        )
-        .flag(Flag::string("verb", "POST", "The HTTP verb to use").short('v'))
-        .flag(Flag::string("unix-domain-socket", "", socket).short('u'))
-        .require(&["app-id", "method"])
-        .run(run)
+    Command::<Handler>::new(
+        "invoke",
+        "Invoke a method on a given Dapr application. Supported platforms: Self-hosted",
+    )
+    .example(EXAMPLE)
+    .flag(help_flag())
+    .flag(Flag::string("app-id", "", "The application id to invoke").short('a'))
+    .flag(Flag::string("method", "", "The method to invoke").short('m'))
+    .flag(Flag::string("data", "", "The JSON serialized data string (optional)").short('d'))
+    .flag(Flag::string("data-file", "", "A file containing the JSON serialized data (optional)").short('f'))
+    .flag(Flag::string("verb", "POST", "The HTTP verb to use").short('v'))
+    .flag(Flag::string("unix-domain-socket", "", socket).short('u'))
+    .require(&["app-id", "method"])
+    .run(run)
 }
 
 fn run(context: &Context, matches: &Matches) -> ExitCode {

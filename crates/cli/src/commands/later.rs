@@ -29,7 +29,7 @@ const LATER: [Later; 10] = [
 
 pub(super) fn commands() -> Vec<Command<Handler>> {
     let command = |later: &Later| {
-        Command::new(later.name, "Not available in this release")
+        Command::<Handler>::new(later.name, "Not available in this release")
             .aliases(later.aliases)
             .hidden()
             .raw()

@@ -47,7 +47,7 @@ const FIELDS: [(Option<&str>, &str); 17] = [
 
 pub(super) fn command() -> Command<Handler> {
     let output = "The output format of the list. Valid values are: json, yaml, or table (default)";
-    Command::new("list", "List all Dapr instances. Supported platforms: Self-hosted")
+    Command::<Handler>::new("list", "List all Dapr instances. Supported platforms: Self-hosted")
         .example(EXAMPLE)
         .flag(help_flag())
         .flag(Flag::string("output", "", output).short('o'))

@@ -70,7 +70,7 @@ pub(crate) fn execute(args: Vec<OsString>, programs: &[Program]) -> ExitCode {
 /// All commands. Those of Kubernetes, the scheduler and workflows answer that
 /// they are not there yet and are not listed.
 pub(crate) fn tree() -> Command<Handler> {
-    let root: Command<Handler> = Command::new("dapr", "Dapr CLI")
+    let root = Command::<Handler>::new("dapr", "Dapr CLI")
         .long(LONG)
         .flag(Flag::bool("version", false, "version for dapr").short('v'))
         .persistent_flag(Flag::bool("log-as-json", false, "Log output in JSON format"))

@@ -29,7 +29,7 @@ const CLOUD_EVENT_FIELDS: [&str; 5] = ["id", "source", "specversion", "type", "d
 pub(super) fn command() -> Command<Handler> {
     let socket =
         "Path to a unix domain socket dir. If specified, Dapr API servers will use Unix Domain Sockets";
-    Command::new("publish", "Publish a pub-sub event. Supported platforms: Self-hosted")
+    Command::<Handler>::new("publish", "Publish a pub-sub event. Supported platforms: Self-hosted")
         .example(EXAMPLE)
         .flag(help_flag())
         .flag(Flag::string("publish-app-id", "", "The ID of the publishing app").short('i'))

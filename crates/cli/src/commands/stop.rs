@@ -28,13 +28,16 @@ dapr stop --run-file /path/to/directory
 
 pub(super) fn command() -> Command<Handler> {
     let run_file = "Path to the run template file for the list of apps to stop";
-    Command::new("stop", "Stop Dapr instances and their associated apps. Supported platforms: Self-hosted")
-        .example(EXAMPLE)
-        .flag(help_flag())
-        .flag(Flag::string("app-id", "", "The application id to be stopped").short('a'))
-        .flag(Flag::string("run-file", "", run_file).short('f'))
-        .flag(kubernetes_flag())
-        .run(run)
+    Command::<Handler>::new(
+        "stop",
+        "Stop Dapr instances and their associated apps. Supported platforms: Self-hosted",
+    )
+    .example(EXAMPLE)
+    .flag(help_flag())
+    .flag(Flag::string("app-id", "", "The application id to be stopped").short('a'))
+    .flag(Flag::string("run-file", "", run_file).short('f'))
+    .flag(kubernetes_flag())
+    .run(run)
 }
 
 fn run(context: &Context, matches: &Matches) -> ExitCode {

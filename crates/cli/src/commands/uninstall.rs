@@ -23,7 +23,7 @@ dapr uninstall --runtime-path <path-to-install-directory>
 
 pub(super) fn command() -> Command<Handler> {
     let unused = "Accepted and not used: no container engine is needed";
-    Command::new("uninstall", "Uninstall Dapr runtime. Supported platforms: Self-hosted")
+    Command::<Handler>::new("uninstall", "Uninstall Dapr runtime. Supported platforms: Self-hosted")
         .example(EXAMPLE)
         .flag(help_flag())
         .flag(Flag::bool("all", false, "Remove the .dapr directory with components, configuration and data"))

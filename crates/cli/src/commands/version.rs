@@ -27,7 +27,7 @@ const GIT_VERSION: &str = match option_env!("DAPR_GIT_VERSION") {
 const UNKNOWN: &str = "n/a";
 
 pub(super) fn command() -> Command<Handler> {
-    Command::new("version", "Print the Dapr runtime and CLI version")
+    Command::<Handler>::new("version", "Print the Dapr runtime and CLI version")
         .example("\n# Version for Dapr\ndapr version --output json\n")
         .flag(help_flag())
         .flag(
@@ -38,7 +38,7 @@ pub(super) fn command() -> Command<Handler> {
 }
 
 pub(super) fn build_info() -> Command<Handler> {
-    Command::new("build-info", "Print build info of Dapr CLI and runtime")
+    Command::<Handler>::new("build-info", "Print build info of Dapr CLI and runtime")
         .example("\n# Print build info\ndapr build-info\n")
         .flag(help_flag())
         .run(run_build_info)

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use dapr_errors::{Code, Detail};
 use crate::ApiAccess;
+use dapr_errors::{Code, Detail};
 use dapr_transport::Body;
 use http::{HeaderMap, Response};
 

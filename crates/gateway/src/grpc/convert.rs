@@ -20,7 +20,11 @@ pub fn metadata(document: Document) -> rt::GetMetadataResponse {
             .collect(),
         extended_metadata: document.extended.into_iter().collect(),
         subscriptions: document.subscriptions.into_iter().map(subscription).collect(),
-        http_endpoints: document.http_endpoints.into_iter().map(|name| rt::MetadataHttpEndpoint { name }).collect(),
+        http_endpoints: document
+            .http_endpoints
+            .into_iter()
+            .map(|name| rt::MetadataHttpEndpoint { name })
+            .collect(),
         app_connection_properties: options.app_connection.map(|c| rt::AppConnectionProperties {
             port: i32::from(c.port),
             protocol: c.protocol.as_str().to_owned(),
@@ -51,7 +55,11 @@ fn subscription(s: SubscriptionInfo) -> rt::PubsubSubscription {
         topic: s.topic,
         metadata: s.metadata.into_iter().collect(),
         rules: Some(rt::PubsubSubscriptionRules {
-            rules: s.rules.into_iter().map(|(r#match, path)| rt::PubsubSubscriptionRule { r#match, path }).collect(),
+            rules: s
+                .rules
+                .into_iter()
+                .map(|(r#match, path)| rt::PubsubSubscriptionRule { r#match, path })
+                .collect(),
         }),
         dead_letter_topic: s.dead_letter_topic,
         r#type: match s.kind {

@@ -25,7 +25,7 @@ pub struct InternalApi {
 
 impl InternalApi {
     pub fn new(api: Arc<Api>, max_message: usize) -> Self {
-        Self { api, reflection: Reflection::new(), max_message }
+        Self { api, reflection: Reflection::default(), max_message }
     }
 }
 

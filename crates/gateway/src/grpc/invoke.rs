@@ -22,24 +22,19 @@ pub async fn invoke_service(
     request: Request<rt::InvokeServiceRequest>,
 ) -> Result<Response<WireAnswer>, Status> {
     let (metadata, _, request) = request.into_parts();
-    let message = request
-        .message
-        .ok_or_else(|| Status::invalid_argument(format!("failed to invoke, id: {}, err: message is nil", request.id)))?;
+    let message = request.message.ok_or_else(|| {
+        Status::invalid_argument(format!("failed to invoke, id: {}, err: message is nil", request.id))
+    })?;
     let call = to_request(metadata, message)?;
-    let answer = api
-        .invoke
-        .invoke(&request.id, call)
-        .await
-        .map_err(|error| match error.code {
-            Code::PermissionDenied => from_api(&errors::denied(&request.id, &error)),
-            _ => from_api(&errors::failed(&request.id, &error)),
-        })?;
+    let answer = api.invoke.invoke(&request.id, call).await.map_err(|error| match error.code {
+        Code::PermissionDenied => from_api(&errors::denied(&request.id, &error)),
+        _ => from_api(&errors::failed(&request.id, &error)),
+    })?;
     respond(answer).await
 }
 
 fn to_request(metadata: MetadataMap, message: WireRequest) -> Result<InvokeRequest, Status> {
-    let method =
-        normalize(&message.method).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    let method = normalize(&message.method).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let extension = message.http_extension.unwrap_or_default();
     let verb = match extension.verb() {
         Verb::None | Verb::Post => Method::POST,
@@ -89,7 +84,8 @@ async fn respond(answer: InvokeResponse) -> Result<Response<WireAnswer>, Status>
             ));
         }
     }
-    let content_type = answer.content_type.as_ref().and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let content_type =
+        answer.content_type.as_ref().and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let mut response = Response::new(WireAnswer {
         data: Some(prost_types::Any { type_url: answer.type_url, value: body.to_vec() }),
         content_type,
@@ -102,7 +98,10 @@ async fn respond(answer: InvokeResponse) -> Result<Response<WireAnswer>, Status>
 fn from_http(code: u16, body: &[u8], headers: HeaderMap) -> Status {
     let text = dapr_gocompat::http_status::status_text(code);
     let quoted = String::from_utf8_lossy(&body[..body.len().min(QUOTED_BODY)]);
-    let info = Detail::error_info_with(text, [("http.code", code.to_string().as_str()), ("http.error_message", &quoted)]);
+    let info = Detail::error_info_with(
+        text,
+        [("http.code", code.to_string().as_str()), ("http.error_message", &quoted)],
+    );
     let grpc = Code::from_http_status(code);
     let error = dapr_errors::ApiError::rich("", code, grpc, text, vec![info]);
     Status::with_details_and_metadata(

@@ -34,7 +34,9 @@ pub async fn from_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
     set(headers, CALLEE, id);
     let address = match api.invoke.resolve(id, namespace).await {
         Ok(address) => address,
-        Err(error) => return status::response(Code::Internal, &format!("failed to proxy request: {error}"), &[]),
+        Err(error) => {
+            return status::response(Code::Internal, &format!("failed to proxy request: {error}"), &[]);
+        }
     };
     forward(&api.invoke.peer(&address), request).await
 }
@@ -57,7 +59,11 @@ async fn to_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
         return status::response(Code::Internal, "app is not in a healthy state", &[]);
     }
     let Some(grpc) = channel.grpc() else {
-        return status::response(Code::Internal, "cannot proxy a gRPC call: the application does not speak gRPC", &[]);
+        return status::response(
+            Code::Internal,
+            "cannot proxy a gRPC call: the application does not speak gRPC",
+            &[],
+        );
     };
     request.headers_mut().remove(TOKEN);
     if let Some((name, value)) = grpc.token_header() {
@@ -76,9 +82,11 @@ async fn forward(channel: &H2Channel, mut request: Request<Body>) -> Response<Bo
     request.headers_mut().remove(CONNECTION);
     match channel.send(request).await {
         Ok(response) => response,
-        Err(ClientError::Connect(error)) => {
-            status::response(Code::Unavailable, &format!("connection error: desc = \"transport: Error while dialing: {error}\""), &[])
-        }
+        Err(ClientError::Connect(error)) => status::response(
+            Code::Unavailable,
+            &format!("connection error: desc = \"transport: Error while dialing: {error}\""),
+            &[],
+        ),
         Err(ClientError::Broken(error)) => status::response(Code::Unavailable, &error.to_string(), &[]),
     }
 }

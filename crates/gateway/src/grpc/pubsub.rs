@@ -25,6 +25,7 @@ pub async fn publish(api: &Api, request: Request<rt::PublishEventRequest>) -> Re
         data: message.data,
         metadata: message.metadata,
         trace: trace_context::of(&headers),
+        trace_in_metadata: true,
     };
     api.pubsub.publish(call).await.map_err(|e| from_api(&e))?;
     Ok(Response::new(()))

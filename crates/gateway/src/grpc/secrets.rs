@@ -6,10 +6,16 @@ use tonic::{Request, Response, Status};
 use super::status::from_api;
 use crate::Api;
 
-pub async fn get(api: &Api, request: Request<rt::GetSecretRequest>) -> Result<Response<rt::GetSecretResponse>, Status> {
+pub async fn get(
+    api: &Api,
+    request: Request<rt::GetSecretRequest>,
+) -> Result<Response<rt::GetSecretResponse>, Status> {
     let request = request.into_inner();
-    let data =
-        api.secrets.get(&request.store_name, &request.key, &request.metadata).await.map_err(|e| from_api(&e))?;
+    let data = api
+        .secrets
+        .get(&request.store_name, &request.key, &request.metadata)
+        .await
+        .map_err(|e| from_api(&e))?;
     Ok(Response::new(rt::GetSecretResponse { data }))
 }
 

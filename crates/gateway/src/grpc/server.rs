@@ -10,8 +10,8 @@ use tower_service::Service as _;
 
 use super::access::{Access, denied};
 use super::proxy;
-use super::service::DaprService;
 use super::reflection::Reflection;
+use super::service::DaprService;
 use crate::Api;
 
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl GrpcApi {
             api,
             access: Access::new(options.token, &options.access),
             service,
-            reflection: Reflection::new(),
+            reflection: Reflection::default(),
             api_log: options.api_log,
         }
     }
@@ -68,7 +68,8 @@ impl Service for GrpcApi {
         }
         let started = std::time::Instant::now();
         let method = request.uri().path().to_owned();
-        let agent = request.headers().get("user-agent").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let agent =
+            request.headers().get("user-agent").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let response = self.answer(request).await;
         let code = dapr_transport::grpc::status_of(response.headers()).map_or(0, |(code, _)| code);
         tracing::info!(

@@ -13,7 +13,10 @@ use tonic::{Request, Response, Status};
 use super::status::from_api;
 use crate::Api;
 
-pub async fn get(api: &Api, request: Request<rt::GetStateRequest>) -> Result<Response<rt::GetStateResponse>, Status> {
+pub async fn get(
+    api: &Api,
+    request: Request<rt::GetStateRequest>,
+) -> Result<Response<rt::GetStateResponse>, Status> {
     let request = request.into_inner();
     let store = api.state.store(&request.store_name, false).map_err(|e| from_api(&e))?;
     let consistency = consistency(request.consistency);
@@ -32,11 +35,12 @@ pub async fn bulk_get(
 ) -> Result<Response<rt::GetBulkStateResponse>, Status> {
     let request = request.into_inner();
     let store = api.state.store(&request.store_name, false).map_err(|e| from_api(&e))?;
-    let items = store.bulk_get(request.keys, &request.metadata, request.parallelism).await.map_err(|e| match e {
-        BulkGetError::Refused(refused) => failed(refused),
-        // Not wrapped (api.md §4).
-        BulkGetError::Store(error) => Status::unknown(error.to_string()),
-    })?;
+    let items =
+        store.bulk_get(request.keys, &request.metadata, request.parallelism).await.map_err(|e| match e {
+            BulkGetError::Refused(refused) => failed(refused),
+            // Not wrapped (api.md §4).
+            BulkGetError::Store(error) => Status::unknown(error.to_string()),
+        })?;
     let items = items
         .into_iter()
         .map(|item| match item.result {
@@ -85,7 +89,10 @@ pub async fn delete(api: &Api, request: Request<rt::DeleteStateRequest>) -> Resu
     Ok(Response::new(()))
 }
 
-pub async fn bulk_delete(api: &Api, request: Request<rt::DeleteBulkStateRequest>) -> Result<Response<()>, Status> {
+pub async fn bulk_delete(
+    api: &Api,
+    request: Request<rt::DeleteBulkStateRequest>,
+) -> Result<Response<()>, Status> {
     let request = request.into_inner();
     let store = api.state.store(&request.store_name, false).map_err(|e| from_api(&e))?;
     store.bulk_delete(request.states.into_iter().map(delete_request).collect()).await.map_err(failed)?;
@@ -103,7 +110,10 @@ pub async fn transaction(
     for operation in request.operations {
         let item = operation.request.unwrap_or_default();
         operations.push(match operation.operation_type.as_str() {
-            "upsert" => Operation::Upsert(SetRequest { value: Value::Bytes(item.value.clone()), ..set_request_raw(item) }),
+            "upsert" => Operation::Upsert(SetRequest {
+                value: Value::Bytes(item.value.clone()),
+                ..set_request_raw(item)
+            }),
             "delete" => Operation::Delete(delete_request(item)),
             other => return Err(from_api(&dapr_errors::state::unknown_operation(other))),
         });
@@ -122,7 +132,12 @@ pub async fn query(
     let results = answer
         .results
         .into_iter()
-        .map(|i| rt::QueryStateItem { key: i.key, data: i.data, etag: i.etag.unwrap_or_default(), error: i.error })
+        .map(|i| rt::QueryStateItem {
+            key: i.key,
+            data: i.data,
+            etag: i.etag.unwrap_or_default(),
+            error: i.error,
+        })
         .collect();
     Ok(Response::new(rt::QueryStateResponse { results, token: answer.token, metadata: answer.metadata }))
 }
@@ -159,7 +174,13 @@ fn set_request_raw(item: common::StateItem) -> SetRequest {
 
 fn delete_request(item: common::StateItem) -> DeleteRequest {
     let (concurrency, consistency) = options(item.options.as_ref());
-    DeleteRequest { key: item.key, etag: item.etag.map(|e| e.value), metadata: item.metadata, concurrency, consistency }
+    DeleteRequest {
+        key: item.key,
+        etag: item.etag.map(|e| e.value),
+        metadata: item.metadata,
+        concurrency,
+        consistency,
+    }
 }
 
 fn options(options: Option<&common::StateOptions>) -> (Concurrency, Consistency) {

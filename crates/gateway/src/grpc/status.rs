@@ -6,7 +6,11 @@ use tonic::Status;
 
 /// A catalogue error as the status that generated services answer with.
 pub fn from_api(error: &ApiError) -> Status {
-    Status::with_details(tonic::Code::from_i32(error.code as i32), error.message.clone(), error.to_grpc_details())
+    Status::with_details(
+        tonic::Code::from_i32(error.code as i32),
+        error.message.clone(),
+        error.to_grpc_details(),
+    )
 }
 
 /// An answer that is only a status, for calls that no generated service sees.

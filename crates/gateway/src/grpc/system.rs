@@ -14,7 +14,10 @@ pub async fn get_metadata(
     Ok(Response::new(convert::metadata(api.metadata.document(&api.pubsub))))
 }
 
-pub async fn set_metadata(api: &Api, request: Request<rt::SetMetadataRequest>) -> Result<Response<()>, Status> {
+pub async fn set_metadata(
+    api: &Api,
+    request: Request<rt::SetMetadataRequest>,
+) -> Result<Response<()>, Status> {
     let request = request.into_inner();
     api.metadata.set(&request.key, request.value);
     Ok(Response::new(()))

@@ -34,7 +34,10 @@ pub async fn jobs<Q, A>(api: &Api, _: Request<Q>) -> Answer<A> {
     Err(from_api(&refusals::jobs(api)))
 }
 
-pub async fn converse(_: &Api, request: Request<rt::ConversationRequest>) -> Answer<rt::ConversationResponse> {
+pub async fn converse(
+    _: &Api,
+    request: Request<rt::ConversationRequest>,
+) -> Answer<rt::ConversationResponse> {
     Err(from_api(&refusals::conversation(&request.get_ref().name)))
 }
 

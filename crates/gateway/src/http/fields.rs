@@ -69,10 +69,13 @@ impl Fields {
     pub fn integer(&mut self, name: &str) -> Result<i64, FieldError> {
         match self.take(name) {
             None | Some(Value::Null) => Ok(0),
-            Some(other) => match other.as_i64().or_else(|| other.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i64)) {
-                Some(number) => Ok(number),
-                None => Err(self.mismatch(name, &other, "int")),
-            },
+            Some(other) => {
+                match other.as_i64().or_else(|| other.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i64))
+                {
+                    Some(number) => Ok(number),
+                    None => Err(self.mismatch(name, &other, "int")),
+                }
+            }
         }
     }
 
@@ -111,7 +114,9 @@ impl Fields {
     pub fn objects(&mut self, name: &str) -> Result<Vec<Fields>, FieldError> {
         match self.take(name) {
             None | Some(Value::Null) => Ok(Vec::new()),
-            Some(Value::Array(items)) => items.into_iter().map(|item| Fields::of(item, self.type_name)).collect(),
+            Some(Value::Array(items)) => {
+                items.into_iter().map(|item| Fields::of(item, self.type_name)).collect()
+            }
             Some(other) => Err(self.mismatch(name, &other, "[]object")),
         }
     }
@@ -129,7 +134,8 @@ mod tests {
 
     #[test]
     fn names_match_without_case_and_null_is_empty() {
-        let mut f = Fields::of(json!({"KEY": "k", "etag": null, "Metadata": {"a": "b"}}), "state.SetRequest").unwrap();
+        let mut f = Fields::of(json!({"KEY": "k", "etag": null, "Metadata": {"a": "b"}}), "state.SetRequest")
+            .unwrap();
         assert_eq!(f.string("key").unwrap(), "k");
         assert_eq!(f.optional_string("etag").unwrap(), None);
         assert_eq!(f.string_map("metadata").unwrap().unwrap()["a"], "b");

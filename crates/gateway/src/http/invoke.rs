@@ -27,8 +27,9 @@ async fn invoke(api: &Api, mut call: Call) -> Result<Response<Body>, ApiError> {
     let path = dapr_gocompat::urlesc::path_unescape(&call.path).map_err(|_| errors::no_app_id())?;
     let path = if path == call.path { path } else { dapr_gocompat::path::clean(&path) };
     let (target, method) = from_http(&path, &mut call.headers).ok_or_else(errors::no_app_id)?;
-    let method = normalize(&method)
-        .map_err(|e| errors::failed(&target, dapr_errors::grpc_nested(Code::InvalidArgument, &e.to_string())))?;
+    let method = normalize(&method).map_err(|e| {
+        errors::failed(&target, dapr_errors::grpc_nested(Code::InvalidArgument, &e.to_string()))
+    })?;
     let wants_events = call.header("accept").is_some_and(|v| v.contains("text/event-stream"));
     let mut headers = call.headers;
     strip_hop_by_hop(&mut headers);
@@ -116,14 +117,18 @@ fn status_json(code: Code, message: &str, details: &Bytes) -> String {
         out.push_str(",\"message\":");
         out.push_str(&dapr_gocompat::json::escape_str(message));
     }
-    let details = dapr_wire::google::rpc::Status::decode(details.clone()).map(|s| s.details).unwrap_or_default();
+    let details =
+        dapr_wire::google::rpc::Status::decode(details.clone()).map(|s| s.details).unwrap_or_default();
     if !details.is_empty() {
         use base64::Engine;
         let items: Vec<String> = details
             .iter()
             .map(|any| {
                 let value = base64::engine::general_purpose::STANDARD.encode(&any.value);
-                format!("{{\"@type\":{},\"value\":\"{value}\"}}", dapr_gocompat::json::escape_str(&any.type_url))
+                format!(
+                    "{{\"@type\":{},\"value\":\"{value}\"}}",
+                    dapr_gocompat::json::escape_str(&any.type_url)
+                )
             })
             .collect();
         out.push_str(&format!(",\"details\":[{}]", items.join(",")));

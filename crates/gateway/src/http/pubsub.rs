@@ -32,6 +32,7 @@ pub async fn publish(api: Arc<Api>, mut call: Call) -> Result<Response<Body>, Ap
         data,
         metadata: call.query_metadata(),
         trace: trace_context::of(&call.headers),
+        trace_in_metadata: false,
     };
     api.pubsub.publish(publish).await?;
     Ok(reply::no_content())

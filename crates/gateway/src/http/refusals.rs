@@ -32,7 +32,12 @@ pub fn lock() -> ApiError {
 }
 
 pub fn crypto() -> ApiError {
-    ApiError::simple("ERR_CRYPTO_PROVIDERS_NOT_CONFIGURED", 500, Code::Internal, "crypto providers not configured")
+    ApiError::simple(
+        "ERR_CRYPTO_PROVIDERS_NOT_CONFIGURED",
+        500,
+        Code::Internal,
+        "crypto providers not configured",
+    )
 }
 
 pub fn jobs(api: &Api) -> ApiError {

@@ -45,7 +45,8 @@ impl Router {
         };
         let mut params = Vec::with_capacity(raw.len());
         for (name, value) in raw {
-            let value = urlesc::query_unescape(value).map_err(|e| BadParam { name, reason: e.to_string() })?;
+            let value =
+                urlesc::query_unescape(value).map_err(|e| BadParam { name, reason: e.to_string() })?;
             params.push((name, value));
         }
         Ok(Some((route, Params(params))))

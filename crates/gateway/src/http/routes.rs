@@ -9,8 +9,8 @@ use std::sync::Arc;
 use dapr_transport::Body;
 use http::{Method, Response};
 
-use super::{bindings, health, metadata, pubsub, reply, secrets, state, unserved};
 use super::call::Call;
+use super::{bindings, health, metadata, pubsub, reply, secrets, state, unserved};
 use crate::Api;
 
 pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;

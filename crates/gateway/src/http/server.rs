@@ -1,9 +1,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::ApiAccess;
 use dapr_gocompat::path;
 use dapr_kernel::AppIdentity;
-use crate::ApiAccess;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::Body;
 use dapr_transport::server::{Peer, Service};
@@ -81,7 +81,10 @@ impl HttpApi {
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let (parts, body) = request.into_parts();
         if header_bytes(&parts.headers) > self.options.max_header + HEADER_SLACK {
-            return reply::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "431 Request Header Fields Too Large");
+            return reply::text(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "431 Request Header Fields Too Large",
+            );
         }
         let origin = self.options.cors.as_ref().and_then(|_| parts.headers.get(ORIGIN).cloned());
         let traceparent = parts.headers.get(TRACEPARENT).cloned();
@@ -127,7 +130,11 @@ impl HttpApi {
         let found = match self.router.find(&call.method, &call.path) {
             Ok(found) => found,
             Err(bad) => {
-                let text = format!("failed to unescape request parameter {}. Error: {}", dapr_gocompat::quote::quote(bad.name), bad.reason);
+                let text = format!(
+                    "failed to unescape request parameter {}. Error: {}",
+                    dapr_gocompat::quote::quote(bad.name),
+                    bad.reason
+                );
                 return reply::text(StatusCode::BAD_REQUEST, text);
             }
         };
@@ -149,7 +156,14 @@ impl HttpApi {
         }
         if let (Some(metrics), Some(path)) = (&self.metrics, path) {
             let size = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
-            metrics.http_server.record(method.as_str(), &path, response.status().as_u16(), elapsed, request_bytes, size);
+            metrics.http_server.record(
+                method.as_str(),
+                &path,
+                response.status().as_u16(),
+                elapsed,
+                request_bytes,
+                size,
+            );
         }
         response
     }
@@ -164,7 +178,8 @@ impl HttpApi {
         } else {
             format!("{} {}", call.method, call.path)
         };
-        let user_agent = call.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let user_agent =
+            call.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         Some(LogLine { method, user_agent })
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dapr_blocks::state::{BulkGetError, StateError, Store};
 use dapr_components::state::{
-    BulkItem, Concurrency, Consistency, DeleteRequest, GetRequest, Operation, RequestMetadata, SetRequest, Value,
+    BulkItem, Concurrency, Consistency, DeleteRequest, GetRequest, Operation, RequestMetadata, SetRequest,
+    Value,
 };
 use dapr_errors::{ApiError, Code, general, state as errors};
 use dapr_gocompat::json;
@@ -94,8 +95,9 @@ pub async fn delete(api: Arc<Api>, call: Call) -> Answer {
 pub async fn bulk_get(api: Arc<Api>, mut call: Call) -> Answer {
     let store = store(&api, &call)?;
     let body = call.take_body().await.map_err(general::malformed_request)?;
-    let mut fields =
-        first_value(&body).and_then(|v| Fields::of(v, "http.BulkGetRequest")).map_err(general::malformed_request)?;
+    let mut fields = first_value(&body)
+        .and_then(|v| Fields::of(v, "http.BulkGetRequest"))
+        .map_err(general::malformed_request)?;
     let keys = fields.strings("keys").map_err(general::malformed_request)?;
     let parallelism = fields.integer("parallelism").map_err(general::malformed_request)?;
     let mut metadata = fields.string_map("metadata").map_err(general::malformed_request)?.unwrap_or_default();
@@ -164,7 +166,9 @@ pub async fn transaction(api: Arc<Api>, mut call: Call) -> Answer {
         let request = operation.take("request").unwrap_or(Json::Null);
         parsed.push(match kind.as_str() {
             "upsert" => Operation::Upsert(set_request(request, &query).map_err(general::malformed_request)?),
-            "delete" => Operation::Delete(delete_request(request, &query).map_err(general::malformed_request)?),
+            "delete" => {
+                Operation::Delete(delete_request(request, &query).map_err(general::malformed_request)?)
+            }
             other => return Err(errors::unknown_operation(other)),
         });
     }
@@ -181,9 +185,8 @@ pub async fn query(api: Arc<Api>, mut call: Call) -> Answer {
     }
     let mut results = Vec::with_capacity(answer.results.len());
     for item in answer.results {
-        let data: Json = serde_json::from_slice(&item.data).map_err(|e| {
-            ApiError::simple("ERR_MALFORMED_RESPONSE", 500, Code::Internal, e.to_string())
-        })?;
+        let data: Json = serde_json::from_slice(&item.data)
+            .map_err(|e| ApiError::simple("ERR_MALFORMED_RESPONSE", 500, Code::Internal, e.to_string()))?;
         let mut entry = serde_json::json!({"key": item.key, "data": data});
         if let Some(etag) = item.etag {
             entry["etag"] = etag.into();

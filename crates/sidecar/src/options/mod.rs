@@ -165,8 +165,14 @@ fn options(m: &Matches, env: Env<'_>) -> Result<Options, OptionsError> {
     }
     let disseminate = m.duration_nanos("actors-disseminate-timeout");
     if disseminate <= 0 {
-        let shown = if disseminate == 0 { "0s".to_owned() } else { format!("-{}", duration::format_duration(Duration::from_nanos(disseminate.unsigned_abs()))) };
-        return Err(invalid(format!("invalid value for 'actors-disseminate-timeout' option: must be positive, got {shown}")));
+        let shown = if disseminate == 0 {
+            "0s".to_owned()
+        } else {
+            format!("-{}", duration::format_duration(Duration::from_nanos(disseminate.unsigned_abs())))
+        };
+        return Err(invalid(format!(
+            "invalid value for 'actors-disseminate-timeout' option: must be positive, got {shown}"
+        )));
     }
     let app_id = m.string("app-id");
     if app_id.is_empty() {
@@ -240,7 +246,8 @@ fn scheduler(m: &Matches, env: Env<'_>) -> Vec<String> {
 }
 
 fn listen(m: &Matches) -> Result<Listen, OptionsError> {
-    let addresses: Vec<String> = m.string("dapr-listen-addresses").split(',').map(|a| a.trim().to_owned()).collect();
+    let addresses: Vec<String> =
+        m.string("dapr-listen-addresses").split(',').map(|a| a.trim().to_owned()).collect();
     let metrics = m.bool("enable-metrics").then(|| {
         port(m, "metrics-port").map(|p| (m.string("metrics-listen-address").to_owned(), p.unwrap_or(9090)))
     });
@@ -284,7 +291,10 @@ fn app(m: &Matches, env: Env<'_>) -> Result<App, OptionsError> {
     Ok(App {
         port: port(m, "app-port")?.unwrap_or(0),
         protocol,
-        address: Some(m.string("app-channel-address")).filter(|a| !a.is_empty()).unwrap_or("127.0.0.1").to_owned(),
+        address: Some(m.string("app-channel-address"))
+            .filter(|a| !a.is_empty())
+            .unwrap_or("127.0.0.1")
+            .to_owned(),
         max_concurrency: usize::try_from(m.int("app-max-concurrency")).ok().filter(|n| *n > 0),
         token: env("APP_API_TOKEN").filter(|t| !t.is_empty()),
         health: if m.bool("enable-app-health-check") { Some(health(m)?) } else { None },
@@ -292,13 +302,15 @@ fn app(m: &Matches, env: Env<'_>) -> Result<App, OptionsError> {
 }
 
 fn health(m: &Matches) -> Result<Health, OptionsError> {
-    let positive = |name: &str, default: u64| u64::try_from(m.int(name)).ok().filter(|n| *n > 0).unwrap_or(default);
+    let positive =
+        |name: &str, default: u64| u64::try_from(m.int(name)).ok().filter(|n| *n > 0).unwrap_or(default);
     let interval = Duration::from_secs(positive("app-health-probe-interval", 5));
     let timeout = Duration::from_millis(positive("app-health-probe-timeout", 500));
     if timeout > interval {
         return Err(invalid("value for 'health-probe-timeout' must be smaller than 'health-probe-interval'"));
     }
-    let threshold = u32::try_from(m.int("app-health-threshold")).ok().filter(|n| (1..=i32::MAX as u32).contains(n));
+    let threshold =
+        u32::try_from(m.int("app-health-threshold")).ok().filter(|n| (1..=i32::MAX as u32).contains(n));
     Ok(Health {
         path: m.string("app-health-check-path").to_owned(),
         interval,
@@ -336,7 +348,8 @@ fn sized(m: &Matches, flag: &str, old: &str, unit: i64, default: i64) -> Result<
         m.int(old).saturating_mul(unit)
     } else {
         let text = m.string(flag);
-        quantity::parse_quantity(text).map_err(|e| invalid(format!("invalid value for '{flag}' option: {e}")))?
+        quantity::parse_quantity(text)
+            .map_err(|e| invalid(format!("invalid value for '{flag}' option: {e}")))?
     };
     Ok(if bytes == -1 { default } else { bytes })
 }
@@ -371,8 +384,19 @@ mod tests {
     #[test]
     fn what_the_command_line_tool_passes_is_accepted() {
         let o = run(&[
-            "--app-id", "a", "--app-port", "0", "--app-max-concurrency", "-1", "--profile-port", "-1",
-            "--max-body-size", "-1", "--components-path", "/c", "--app-ssl",
+            "--app-id",
+            "a",
+            "--app-port",
+            "0",
+            "--app-max-concurrency",
+            "-1",
+            "--profile-port",
+            "-1",
+            "--max-body-size",
+            "-1",
+            "--components-path",
+            "/c",
+            "--app-ssl",
         ])
         .unwrap();
         assert_eq!(o.max_body, Some(4 << 20));
@@ -385,13 +409,25 @@ mod tests {
         for (args, text) in [
             (&[][..], "parameter app-id cannot be empty"),
             (&["--app-id", "a.b"], "parameter app-id cannot contain dots"),
-            (&["--app-id", "a", "--app-port", "3500"], "the 'dapr-http-port' argument value 3500 conflicts with 'app-port'"),
+            (
+                &["--app-id", "a", "--app-port", "3500"],
+                "the 'dapr-http-port' argument value 3500 conflicts with 'app-port'",
+            ),
             (&["--app-id", "a", "--app-protocol", "x"], "invalid value for 'app-protocol': x"),
             (&["--app-id", "a", "--mode", "x"], "invalid mode: x"),
             (&["--app-id", "a", "--log-level", "x"], "invalid value for --log-level: x"),
-            (&["--app-id", "a", "--disable-init-endpoints", "x"], "invalid value for 'disable-init-endpoints': x"),
-            (&["--app-id", "a", "--scheduler-job-streams", "0"], "must define at least 1 scheduler stream, got 0"),
-            (&["--app-id", "a", "--actors-disseminate-timeout", "0s"], "invalid value for 'actors-disseminate-timeout' option: must be positive, got 0s"),
+            (
+                &["--app-id", "a", "--disable-init-endpoints", "x"],
+                "invalid value for 'disable-init-endpoints': x",
+            ),
+            (
+                &["--app-id", "a", "--scheduler-job-streams", "0"],
+                "must define at least 1 scheduler stream, got 0",
+            ),
+            (
+                &["--app-id", "a", "--actors-disseminate-timeout", "0s"],
+                "invalid value for 'actors-disseminate-timeout' option: must be positive, got 0s",
+            ),
         ] {
             assert_eq!(run(args).unwrap_err(), text);
         }
