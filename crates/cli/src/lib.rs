@@ -13,10 +13,10 @@ mod instances;
 mod layout;
 mod metadata;
 mod programs;
+mod records;
 mod run;
 mod say;
 mod table;
-mod yaml_out;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -11,9 +11,9 @@ use dapr_flags::{Command, Flag, FlagGroup, Matches};
 use super::{Handler, help_flag, kubernetes_flag, later};
 use crate::context::Context;
 use crate::layout::{Layout, link_to};
+use crate::records::yaml_string;
 use crate::run::sidecar::RUNTIME_VERSION;
 use crate::say::Level;
-use crate::yaml_out;
 
 const EXAMPLE: &str = "
 # Initialize Dapr
@@ -198,7 +198,7 @@ fn write_resources(layout: &Layout, slim: bool) -> io::Result<()> {
 fn component(name: &str, kind: &str, metadata: &[(&str, &str)]) -> String {
     let items: String = metadata
         .iter()
-        .map(|(name, value)| format!("  - name: {name}\n    value: {}\n", yaml_out::string(value)))
+        .map(|(name, value)| format!("  - name: {name}\n    value: {}\n", yaml_string(value)))
         .collect();
     format!(
         "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata:\n  name: {name}\nspec:\n  type: {kind}\n  \
@@ -214,7 +214,7 @@ fn configuration(names: Option<&str>) -> String {
         Some(names) => format!(
             "\n  tracing:\n    samplingRate: \"1\"\n  nameResolution:\n    component: sqlite\n    version: v1\n    \
              configuration:\n      connectionString: {}\n",
-            yaml_out::string(names)
+            yaml_string(names)
         ),
     };
     format!("apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata:\n  name: daprConfig\nspec:{spec}")

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use dapr_flags::{Command, Flag, Matches};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Handler, help_flag, kubernetes_flag, later};
 use crate::context::Context;
 use crate::instances::{self, Instance};
+use crate::records::{self, Record};
 use crate::say::{Level, stdout};
-use crate::{table, yaml_out};
+use crate::table;
 
 const EXAMPLE: &str = "
 # List Dapr instances
@@ -67,30 +68,31 @@ fn run(context: &Context, matches: &Matches) -> ExitCode {
         return code;
     }
     let now = SystemTime::now();
-    let records: Vec<Map<String, Value>> =
+    let records: Vec<Record> =
         context.block_on(instances::list()).iter().map(|instance| record(instance, now)).collect();
     stdout(&render(&records, format));
     ExitCode::SUCCESS
 }
 
-fn render(records: &[Map<String, Value>], format: &str) -> String {
+fn render(records: &[Record], format: &str) -> String {
     match format {
-        "json" if records.is_empty() => "[]".to_owned(),
-        "json" => serde_json::to_string_pretty(records).expect("keys are strings"),
-        "yaml" => yaml_out::records(records),
+        "json" => records::json(records),
+        "yaml" => records::yaml(records),
         _ if records.is_empty() => "No Dapr instances found.\n".to_owned(),
         _ => {
             let headers: Vec<&str> = FIELDS.iter().filter_map(|(header, _)| *header).collect();
-            let keys = || FIELDS.iter().filter(|(header, _)| header.is_some()).map(|(_, key)| key);
             let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let rows: Vec<Vec<String>> =
-                records.iter().map(|record| keys().map(|key| cell(&record[*key])).collect()).collect();
+            let row = |record: &Record| {
+                let shown = FIELDS.iter().zip(record).filter(|((header, _), _)| header.is_some());
+                shown.map(|(_, (_, value))| cell(value)).collect()
+            };
+            let rows: Vec<Vec<String>> = records.iter().map(row).collect();
             table::render(&headers, &rows)
         }
     }
 }
 
-fn record(instance: &Instance, now: SystemTime) -> Map<String, Value> {
+fn record(instance: &Instance, now: SystemTime) -> Record {
     let sidecar = &instance.sidecar;
     let value = |key: &str| match key {
         "appId" => json!(sidecar.app_id),
@@ -108,7 +110,7 @@ fn record(instance: &Instance, now: SystemTime) -> Map<String, Value> {
         "httpReadBufferSize" => json!(READ_BUFFER),
         attribute => json!(instance.text(attribute)),
     };
-    FIELDS.iter().map(|(_, key)| ((*key).to_owned(), value(key))).collect()
+    FIELDS.iter().map(|(_, key)| (*key, value(key))).collect()
 }
 
 fn cut(command: &str) -> String {
@@ -165,18 +167,19 @@ mod tests {
     }
 
     /// Records as of 90 seconds after the start, with a fixed creation time.
-    fn records(instances: &[Instance]) -> Vec<Map<String, Value>> {
+    fn records(instances: &[Instance]) -> Vec<Record> {
         let now = UNIX_EPOCH + Duration::from_secs(1_700_000_090);
         let fixed = |instance| {
             let mut record = record(instance, now);
-            assert_eq!(record["created"].as_str().unwrap().len(), "2023-11-14 22:13.20".len());
-            record["created"] = json!("2023-11-14 22:13.20");
+            let created = record.iter_mut().find(|(key, _)| *key == "created").unwrap();
+            assert_eq!(created.1.as_str().unwrap().len(), "2023-11-14 22:13.20".len());
+            created.1 = json!("2023-11-14 22:13.20");
             record
         };
         instances.iter().map(fixed).collect()
     }
 
-    fn single() -> Vec<Map<String, Value>> {
+    fn single() -> Vec<Record> {
         let command = ("appCommand", "python3 a-long-command.py --now");
         records(&[instance("order", &[("cliPID", "11"), ("appPID", "12"), command])])
     }

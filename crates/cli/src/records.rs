@@ -1,9 +1,26 @@
-//! A list of flat records as block YAML (cli.md §1.4).
+//! A list of flat records as JSON or block YAML (cli.md §1.4).
 
-use serde_json::{Map, Value};
+use dapr_gocompat::json::to_go_json;
+use serde_json::Value;
+
+/// Fields in the order in which they are shown.
+pub(crate) type Record = Vec<(&'static str, Value)>;
+
+/// Indented by two spaces, no newline at the end.
+pub(crate) fn json(list: &[Record]) -> String {
+    let field = |(key, value): &(&str, Value)| {
+        format!("    \"{key}\": {}", String::from_utf8_lossy(&to_go_json(value)))
+    };
+    let records: Vec<String> = list
+        .iter()
+        .map(|record| record.iter().map(field).collect::<Vec<_>>().join(",\n"))
+        .map(|fields| format!("  {{\n{fields}\n  }}"))
+        .collect();
+    if records.is_empty() { "[]".to_owned() } else { format!("[\n{}\n]", records.join(",\n")) }
+}
 
 /// `- key: value` blocks; the empty list is `[]`.
-pub(crate) fn records(list: &[Map<String, Value>]) -> String {
+pub(crate) fn yaml(list: &[Record]) -> String {
     if list.is_empty() {
         return "[]\n".to_owned();
     }
@@ -19,14 +36,14 @@ pub(crate) fn records(list: &[Map<String, Value>]) -> String {
 
 fn scalar(value: &Value) -> String {
     match value {
-        Value::String(text) => string(text),
+        Value::String(text) => yaml_string(text),
         other => other.to_string(),
     }
 }
 
 /// Plain where no reader can take it for anything but this text, else double
 /// quoted (the JSON form is valid YAML).
-pub(crate) fn string(text: &str) -> String {
+pub(crate) fn yaml_string(text: &str) -> String {
     let safe = |c: char| {
         c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ' ' | '+' | ':' | '=' | ',')
     };
@@ -59,23 +76,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_become_blocks() {
-        let record =
-            json!({"appId": "order", "httpPort": 3500, "metricsEnabled": true, "command": "", "age": "10s"});
+    fn records_keep_their_order() {
+        let record: Record =
+            vec![("z", json!("a<b")), ("httpPort", json!(3500)), ("on", json!(true)), ("command", json!(""))];
         assert_eq!(
-            records(&[record.as_object().unwrap().clone()]),
-            "- appId: order\n  httpPort: 3500\n  metricsEnabled: true\n  command: \"\"\n  age: 10s\n"
+            yaml(std::slice::from_ref(&record)),
+            "- z: \"a<b\"\n  httpPort: 3500\n  on: true\n  command: \"\"\n"
         );
-        assert_eq!(records(&[]), "[]\n");
+        assert_eq!(
+            super::json(&[record]),
+            "[\n  {\n    \"z\": \"a\\u003cb\",\n    \"httpPort\": 3500,\n    \"on\": true,\n    \"command\": \"\"\n  }\n]"
+        );
+        assert_eq!((yaml(&[]), super::json(&[])), ("[]\n".to_owned(), "[]".to_owned()));
     }
 
     #[test]
     fn texts_that_look_like_something_else_are_quoted() {
         for text in ["123", "0x1f", "1e5", "yes", "Null", "2024-01-02", "a: b", "- x", "#x", "", "é"] {
-            assert!(string(text).starts_with('"'), "{text}");
+            assert!(yaml_string(text).starts_with('"'), "{text}");
         }
         for text in ["a b", "/x/y.yaml", "2024-01-02 15:04.05", "a-b", "go run main.go"] {
-            assert_eq!(string(text), text);
+            assert_eq!(yaml_string(text), text);
         }
     }
 }
