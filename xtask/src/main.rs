@@ -2,6 +2,12 @@
 //! subcommand here.
 #![forbid(unsafe_code)]
 
+mod bench;
+
 fn main() -> anyhow::Result<()> {
-    anyhow::bail!("usage: cargo xtask <task>")
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("bench") => bench::run(&arguments[1..]),
+        _ => anyhow::bail!("usage: cargo xtask <task>\n\n{}", bench::USAGE),
+    }
 }

@@ -1,0 +1,212 @@
+//! The processes a scenario consists of. Each is killed by its own id when its value is dropped.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::{http, machine};
+
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Lines of a sidecar's log shown when it fails.
+const LOG_TAIL_LINES: usize = 8;
+
+/// Ports nobody listens on at the moment of asking.
+fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    // All are held until the last is known, so that they differ.
+    let held: Vec<TcpListener> =
+        (0..N).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&held) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+fn process_id(child: &Child) -> anyhow::Result<u32> {
+    child.id().context("the process ended at once")
+}
+
+pub struct Redis {
+    pub port: u16,
+    _child: Child,
+}
+
+impl Redis {
+    /// Without persistence: the measured work is the sidecar's, not the disk's.
+    pub async fn start(scratch: &Path) -> anyhow::Result<Self> {
+        let folder = scratch.join("redis");
+        std::fs::create_dir_all(&folder)?;
+        let [port] = free_ports()?;
+        let child = Command::new("redis-server")
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--dir",
+            ])
+            .arg(&folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start redis-server")?;
+        let redis = Redis { port, _child: child };
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while redis.command("PING").await.is_err() {
+            anyhow::ensure!(Instant::now() < deadline, "redis-server does not answer on port {port}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(redis)
+    }
+
+    /// Empties it: no scenario meets the data of another.
+    pub async fn clear(&self) -> anyhow::Result<()> {
+        self.command("FLUSHALL").await
+    }
+
+    async fn command(&self, line: &str) -> anyhow::Result<()> {
+        use tokio::io::AsyncWriteExt as _;
+        let mut stream =
+            BufReader::new(tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?);
+        stream.write_all(format!("{line}\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_line(&mut answer).await?;
+        anyhow::ensure!(answer.starts_with('+'), "redis answered {answer:?} to {line}");
+        Ok(())
+    }
+}
+
+pub struct Echo {
+    pub port: u16,
+    _child: Child,
+}
+
+impl Echo {
+    pub async fn start(program: &Path, subscription: Option<&str>) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        if let Some(subscription) = subscription {
+            command.args(["--subscribe", subscription]);
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
+        let output = child.stdout.take().context("standard output is piped")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).await?;
+        let port = line
+            .trim()
+            .parse()
+            .with_context(|| format!("bench-echo printed {line:?} instead of its port"))?;
+        Ok(Echo { port, _child: child })
+    }
+}
+
+/// How to start a sidecar.
+pub struct SidecarPlan<'a> {
+    pub program: &'a Path,
+    pub app_id: &'a str,
+    pub app_port: Option<u16>,
+    /// Folder of component files.
+    pub resources: Option<&'a Path>,
+    pub configuration: Option<&'a Path>,
+    /// Folder for its log and as its home.
+    pub scratch: &'a Path,
+}
+
+pub struct Sidecar {
+    pub http_port: u16,
+    pub grpc_port: u16,
+    /// From just before the program was executed to the first 204 of `/v1.0/healthz`.
+    pub ready_after: Duration,
+    pid: u32,
+    log: PathBuf,
+    _child: Child,
+}
+
+impl Sidecar {
+    pub async fn start(plan: SidecarPlan<'_>) -> anyhow::Result<Self> {
+        let [http_port, grpc_port, internal_port, metrics_port] = free_ports()?;
+        let log = plan.scratch.join(format!("{}.log", plan.app_id));
+        let log_file = std::fs::File::create(&log)?;
+        let mut command = Command::new(plan.program);
+        command
+            .args(["--app-id", plan.app_id])
+            .args(["--dapr-http-port", &http_port.to_string()])
+            .args(["--dapr-grpc-port", &grpc_port.to_string()])
+            .args(["--dapr-internal-grpc-port", &internal_port.to_string()])
+            .args(["--metrics-port", &metrics_port.to_string()])
+            .args(["--dapr-listen-addresses", "127.0.0.1"])
+            .args(["--dapr-internal-grpc-listen-address", "127.0.0.1"])
+            .args(["--metrics-listen-address", "127.0.0.1"]);
+        if let Some(file) = plan.configuration {
+            command.arg("--config").arg(file);
+        }
+        if let Some(port) = plan.app_port {
+            command.args(["--app-port", &port.to_string()]);
+        }
+        if let Some(folder) = plan.resources {
+            command.arg("--resources-path").arg(folder);
+        }
+        command
+            .env("DAPR_HOST_IP", "127.0.0.1")
+            .env("HOME", plan.scratch)
+            .current_dir(plan.scratch)
+            .stdin(Stdio::null())
+            .stdout(log_file.try_clone()?)
+            .stderr(log_file)
+            .kill_on_drop(true);
+        let started = Instant::now();
+        let mut child = command.spawn().with_context(|| format!("start {}", plan.program.display()))?;
+        let pid = process_id(&child)?;
+        let ready = tokio::task::spawn_blocking(move || {
+            http::wait_for_status(http_port, "/v1.0/healthz", 204, started, READY_TIMEOUT)
+        });
+        let ready = tokio::select! {
+            // Asked first: a sidecar that ended can still have answered.
+            biased;
+            ready = ready => ready?,
+            status = child.wait() => status.map_err(anyhow::Error::from).and_then(|status| anyhow::bail!("it ended: {status}")),
+        };
+        let ready_after = ready.with_context(|| {
+            format!("sidecar {} did not get ready; its log ends:\n{}", plan.app_id, tail(&log))
+        })?;
+        Ok(Sidecar { http_port, grpc_port, ready_after, pid, log, _child: child })
+    }
+
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        machine::cpu_time(self.pid).with_context(|| self.log_tail())
+    }
+
+    pub fn memory(&self) -> anyhow::Result<machine::Memory> {
+        machine::memory(self.pid).with_context(|| self.log_tail())
+    }
+
+    pub fn log_tail(&self) -> String {
+        format!("the sidecar's log ends:\n{}", tail(&self.log))
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+}
+
+/// Processor time of several sidecars together.
+pub fn cpu_time(sidecars: &[&Sidecar]) -> anyhow::Result<Duration> {
+    sidecars.iter().map(|sidecar| sidecar.cpu_time()).sum()
+}
