@@ -90,9 +90,11 @@ impl HttpChannel {
 
     pub(crate) async fn invoke(&self, request: InvokeRequest) -> Result<InvokeResponse, ChannelError> {
         let response = self.send(to_http(request)?).await?;
-        let (mut parts, body) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
         let content_type = parts.headers.remove(header::CONTENT_TYPE);
-        parts.headers.remove(header::CONTENT_LENGTH);
+        if parts.headers.remove(header::CONTENT_LENGTH).is_some() {
+            body = body.forgiving();
+        }
         Ok(InvokeResponse {
             status: Status::Http(parts.status.as_u16()),
             headers: parts.headers,

@@ -46,6 +46,10 @@ pub struct Body {
     /// Bytes that may still come; `None` for no limit.
     remaining: Option<u64>,
     guard: Option<Box<dyn Any + Send>>,
+    /// An early end of the connection is the end of the body.
+    forgiving: bool,
+    /// The length is not to be announced.
+    unsized_hint: bool,
 }
 
 impl Body {
@@ -78,13 +82,29 @@ impl Body {
     }
 
     fn from_source(source: Source) -> Self {
-        Self { source, remaining: None, guard: None }
+        Self { source, remaining: None, guard: None, forgiving: false, unsized_hint: false }
     }
 
     /// Reading beyond `limit` bytes fails with [`BodyError::TooLarge`].
     #[must_use]
     pub fn limited(mut self, limit: Option<u64>) -> Self {
         self.remaining = limit;
+        self
+    }
+
+    /// Takes a connection that ends before the announced length for the end of
+    /// the body: applications announce lengths that they do not keep
+    /// (api.md §5.1).
+    #[must_use]
+    pub fn forgiving(mut self) -> Self {
+        self.forgiving = true;
+        self
+    }
+
+    /// Hides the length from whoever sends the body on.
+    #[must_use]
+    pub fn without_length(mut self) -> Self {
+        self.unsized_hint = true;
         self
     }
 
@@ -161,6 +181,10 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let mut polled = std::task::ready!(this.poll_source(cx));
+        if this.forgiving && matches!(polled, Some(Err(_))) {
+            polled = None;
+            this.source = Source::Empty;
+        }
         if let (Some(Ok(frame)), Some(remaining)) = (&polled, &mut this.remaining) {
             let len = frame.data_ref().map_or(0, |d| d.len() as u64);
             match remaining.checked_sub(len) {
@@ -187,6 +211,9 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.unsized_hint && !self.is_end_stream() {
+            return SizeHint::default();
+        }
         match &self.source {
             Source::Empty => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),

@@ -72,6 +72,10 @@ async fn stream(channel: Option<AppChannel>, body: Body, limit: usize) -> Result
         .invoke(request)
         .await
         .map_err(|e| Refusal::new(Code::Internal, format!("error invoking app channel: {e}")))?;
+    if wants_events && !matches!(answer.status, Status::Http(200..=299)) {
+        // An event stream that did not begin is no answer (api.md §7.5).
+        return Err(Refusal::new(Code::Internal, "error invoking app channel: no response received from stream"));
+    }
     Ok(respond(answer).await)
 }
 

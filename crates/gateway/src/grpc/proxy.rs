@@ -47,7 +47,6 @@ pub async fn from_peer(api: &Api, mut request: Request<Body>) -> Response<Body> 
         return missing_target();
     }
     request.headers_mut().remove(TARGET);
-    request.headers_mut().remove(CALLEE);
     to_app(api, request).await
 }
 

@@ -79,7 +79,7 @@ async fn respond(mut answer: InvokeResponse, wants_events: bool) -> Result<Respo
             (code.http_status(), Body::from(status_json(*code, message, details)))
         }
     };
-    let body = if (200..400).contains(&status) { body } else { whole(body).await? };
+    let body = whole(body).await?;
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     *response.headers_mut() = answer.headers;
@@ -102,10 +102,15 @@ async fn respond(mut answer: InvokeResponse, wants_events: bool) -> Result<Respo
     Ok(response)
 }
 
-/// Error answers of known length are small; others keep streaming.
+/// Answers up to this size are read before they are passed on.
+const WHOLE_ANSWER: u64 = 64 * 1024;
+
+/// Short answers become one write; longer ones stream without a length of
+/// their own, because the application's may not be what arrives.
 async fn whole(body: Body) -> Result<Body, String> {
     match body.length() {
-        Some(_) => body.collect().await.map(Body::from).map_err(|e| e.to_string()),
+        Some(len) if len <= WHOLE_ANSWER => body.collect().await.map(Body::from).map_err(|e| e.to_string()),
+        Some(_) => Ok(body.without_length()),
         None => Ok(body),
     }
 }
