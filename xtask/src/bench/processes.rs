@@ -12,8 +12,9 @@ use tokio::process::{Child, Command};
 use super::{http, machine};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Lines of a sidecar's log shown when it fails.
-const LOG_TAIL_LINES: usize = 8;
+/// Lines of a sidecar's log shown when it fails, and characters of each.
+const LOG_TAIL_LINES: usize = 4;
+const LOG_LINE_LENGTH: usize = 300;
 
 /// Ports nobody listens on at the moment of asking.
 fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
@@ -199,11 +200,24 @@ impl Sidecar {
     }
 }
 
+/// The last complaints of a log, or its last lines where it has none.
 fn tail(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+    let complaint = |line: &&str| line.contains("level=error") || line.contains("level=fatal");
+    let mut lines: Vec<&str> = text.lines().filter(complaint).collect();
+    if lines.is_empty() {
+        lines = text.lines().collect();
+    }
+    let last = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].iter();
+    last.map(|line| shorten(line, LOG_LINE_LENGTH)).collect::<Vec<_>>().join("\n")
+}
+
+pub fn shorten(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// Processor time of several sidecars together.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::load::{self, Load, Request};
 use super::options::Names;
-use super::processes::{Echo, Sidecar, SidecarPlan, cpu_time};
+use super::processes::{Echo, Sidecar, SidecarPlan, cpu_time, shorten};
 use super::report::{Metric, Sample};
 use super::{Bench, Side, http, pubsub, single};
 
@@ -20,6 +20,8 @@ const SMALL_BODY: usize = 1_024;
 const LARGE_BODY: usize = 1 << 20;
 /// State keys read and written in turn.
 const KEYS: u32 = 1_000;
+/// Characters of an unexpected answer that are shown.
+const ANSWER_LENGTH: usize = 300;
 const INVOKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// More failed requests than this share make a measurement worthless.
 const TOLERATED_ERRORS: f64 = 0.01;
@@ -373,17 +375,18 @@ async fn filled_store(bench: &Bench, side: Side, component: &str) -> anyhow::Res
     let setup = Setup::new(bench)?;
     setup.component(bench, component).await?;
     let sidecar = setup.sidecar(bench, side, "stateful", None).await?;
-    let items: Vec<String> = (1..=KEYS).map(|key| item(&key.to_string())).collect();
-    let answer =
-        http::request(sidecar.http_port, "POST", "/v1.0/state/store", &format!("[{}]", items.join(",")))
-            .await?;
-    anyhow::ensure!(
-        answer.status == 204,
-        "writing state answers {} {}; {}",
-        answer.status,
-        answer.body,
-        sidecar.log_tail()
-    );
+    // One by one: a bulk write is parallel, and on SQLite the writers wait for each other.
+    for key in 1..=KEYS {
+        let body = format!("[{}]", item(&key.to_string()));
+        let answer = http::request(sidecar.http_port, "POST", "/v1.0/state/store", &body).await?;
+        anyhow::ensure!(
+            answer.status == 204,
+            "writing state answers {} {}; {}",
+            answer.status,
+            shorten(&answer.body, ANSWER_LENGTH),
+            sidecar.log_tail()
+        );
+    }
     Ok((sidecar, setup))
 }
 
