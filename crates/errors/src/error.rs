@@ -56,6 +56,16 @@ impl ApiError {
         &self.tag
     }
 
+    /// The area that the error code metric counts this under; `None` for codes
+    /// that it does not know.
+    pub fn category(&self) -> Option<&'static str> {
+        // One code stands for two: with details it is a key's.
+        if self.tag == "ERR_MALFORMED_REQUEST" && !self.details.is_empty() {
+            return Some("state");
+        }
+        crate::category::of(&self.tag)
+    }
+
     /// Body of the HTTP answer: keys in the order errorCode, message, details.
     pub fn to_json(&self) -> Bytes {
         let mut out = String::with_capacity(64 + self.message.len());

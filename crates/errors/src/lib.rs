@@ -6,6 +6,7 @@
 //! Entry types: [`ApiError`], [`Code`]; constructors by area in the modules.
 #![forbid(unsafe_code)]
 
+mod category;
 mod code;
 mod detail;
 mod error;

@@ -64,7 +64,12 @@ impl ComponentMetrics {
 
     /// An event of an input binding.
     pub fn input_binding(&self, component: &str, success: bool, latency: Duration) {
-        self.input_binding.with(&[component, &self.namespace, flag(success)]).record(latency);
+        self.input_binding_handle(component, success).record(latency);
+    }
+
+    /// The handle for one outcome of an input binding's events.
+    pub fn input_binding_handle(&self, component: &str, success: bool) -> Timed {
+        self.input_binding.with(&[component, &self.namespace, flag(success)])
     }
 
     pub fn conversation(&self, component: &str, success: bool, latency: Duration) {
