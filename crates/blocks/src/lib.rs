@@ -9,6 +9,7 @@
 pub mod bindings;
 pub mod invoke;
 pub mod metadata;
+mod observed;
 pub mod pubsub;
 pub mod secrets;
 pub mod state;

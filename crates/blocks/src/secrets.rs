@@ -4,11 +4,61 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use dapr_components::secrets::{RequestMetadata, Secret, SecretStore};
+use dapr_components::secrets::{Error, RequestMetadata, Secret, SecretStore};
 use dapr_errors::{ApiError, secrets as errors};
+use dapr_resiliency::{Direction, Kind, Outcome, Policies, Policy, PolicyError};
 use dapr_resources::configuration::SecretScope;
+use dapr_telemetry::metrics::catalogue::{Catalogue, operation};
 
-type Stores = HashMap<String, Arc<dyn SecretStore>>;
+use crate::observed::Meter;
+
+/// What the service is built from.
+#[derive(Clone, Default)]
+pub struct Options {
+    pub scopes: Vec<SecretScope>,
+    pub policies: Policies,
+    pub metrics: Option<Arc<Catalogue>>,
+}
+
+type Stores = HashMap<String, Arc<Loaded>>;
+
+/// A store with what surrounds its calls.
+struct Loaded {
+    store: Arc<dyn SecretStore>,
+    policy: Policy,
+    get: Meter,
+    bulk_get: Meter,
+}
+
+impl Loaded {
+    async fn run<T, Fut>(&self, mut call: impl FnMut() -> Fut) -> Result<T, Error>
+    where
+        Fut: Future<Output = Result<T, Error>>,
+    {
+        if self.policy.is_none() {
+            return call().await;
+        }
+        let attempt = |_| {
+            let call = call();
+            async { call.await.map_err(Failed) }
+        };
+        self.policy.run(attempt).await.map_err(|error| match error {
+            PolicyError::Operation(Failed(error)) => error,
+            other => Error(other.to_string()),
+        })
+    }
+}
+
+/// A failed attempt: every failure of a store may be tried again.
+struct Failed(Error);
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Outcome for Failed {}
 
 /// Secrets. Cloning shares it.
 #[derive(Clone, Default)]
@@ -18,24 +68,35 @@ pub struct SecretsService(Arc<Inner>);
 struct Inner {
     stores: ArcSwap<Stores>,
     scopes: HashMap<String, SecretScope>,
+    policies: Policies,
+    metrics: Option<Arc<Catalogue>>,
 }
 
 impl SecretsService {
-    pub fn new(scopes: impl IntoIterator<Item = SecretScope>) -> Self {
+    pub fn new(options: Options) -> Self {
+        let Options { scopes, policies, metrics } = options;
         let scopes = scopes.into_iter().map(|s| (s.store_name.clone(), s)).collect();
-        Self(Arc::new(Inner { stores: ArcSwap::default(), scopes }))
+        Self(Arc::new(Inner { stores: ArcSwap::default(), scopes, policies, metrics }))
     }
 
+    /// Adds or replaces a store.
     pub fn add(&self, name: &str, store: Arc<dyn SecretStore>) {
+        let metrics = self.0.metrics.as_deref().map(|m| &m.components.secret);
+        let loaded = Arc::new(Loaded {
+            store,
+            policy: self.0.policies.component(name, Kind::Secretstore, Direction::Outbound),
+            get: Meter::new(metrics, name, operation::GET),
+            bulk_get: Meter::new(metrics, name, operation::BULK_GET),
+        });
         self.0.stores.rcu(|stores| {
             let mut next = Stores::clone(stores);
-            next.insert(name.to_owned(), store.clone());
+            next.insert(name.to_owned(), loaded.clone());
             next
         });
     }
 
     pub fn remove(&self, name: &str) -> Option<Arc<dyn SecretStore>> {
-        let removed = self.0.stores.load().get(name).cloned();
+        let removed = self.raw_store(name);
         self.0.stores.rcu(|stores| {
             let mut next = Stores::clone(stores);
             next.remove(name);
@@ -52,7 +113,7 @@ impl SecretsService {
 
     /// A store by name, for references in other resources; no scope applies.
     pub fn raw_store(&self, name: &str) -> Option<Arc<dyn SecretStore>> {
-        self.0.stores.load().get(name).cloned()
+        self.0.stores.load().get(name).map(|l| l.store.clone())
     }
 
     pub async fn get(&self, store: &str, key: &str, metadata: &RequestMetadata) -> Result<Secret, ApiError> {
@@ -60,7 +121,8 @@ impl SecretsService {
         if !self.allows(store, key) {
             return Err(errors::permission_denied(key, store));
         }
-        found.get(key, metadata).await.map_err(|e| errors::get_failed(key, store, e))
+        let call = found.run(|| found.store.get(key, metadata));
+        found.get.watch(call).await.map_err(|e| errors::get_failed(key, store, e))
     }
 
     pub async fn bulk_get(
@@ -69,14 +131,15 @@ impl SecretsService {
         metadata: &RequestMetadata,
     ) -> Result<HashMap<String, Secret>, ApiError> {
         let found = self.store(store)?;
-        let mut all = found.bulk_get(metadata).await.map_err(|e| errors::bulk_get_failed(store, e))?;
+        let call = found.run(|| found.store.bulk_get(metadata));
+        let mut all = found.bulk_get.watch(call).await.map_err(|e| errors::bulk_get_failed(store, e))?;
         if let Some(scope) = self.0.scopes.get(store) {
             all.retain(|name, _| scope.is_allowed(name));
         }
         Ok(all)
     }
 
-    fn store(&self, name: &str) -> Result<Arc<dyn SecretStore>, ApiError> {
+    fn store(&self, name: &str) -> Result<Arc<Loaded>, ApiError> {
         let stores = self.0.stores.load();
         if stores.is_empty() {
             return Err(errors::not_configured());

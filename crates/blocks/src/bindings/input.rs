@@ -19,6 +19,7 @@ use dapr_wire::runtime::v1::binding_event_response::BindingEventConcurrency;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::service::BindingsService;
+use crate::observed::Meter;
 use crate::pubsub::Drain;
 
 const SCOPE: &str = "dapr.runtime.processor.binding";
@@ -50,13 +51,20 @@ pub(super) struct Input {
     /// Path at the application, without a leading slash.
     path: String,
     policy: Policy,
+    meter: Meter,
 }
 
 impl Input {
-    pub fn new(name: &str, binding: Arc<dyn InputBinding>, config: InputConfig, policy: Policy) -> Self {
+    pub fn new(
+        name: &str,
+        binding: Arc<dyn InputBinding>,
+        config: InputConfig,
+        policy: Policy,
+        meter: Meter,
+    ) -> Self {
         let route = config.route.filter(|r| !r.is_empty());
         let path = route.as_deref().unwrap_or(name).trim_start_matches('/').to_owned();
-        Self { name: name.into(), binding, declared: config.declared_input, path, policy }
+        Self { name: name.into(), binding, declared: config.declared_input, path, policy, meter }
     }
 }
 
@@ -210,14 +218,7 @@ struct Deliverer {
 impl EventHandler for Deliverer {
     async fn handle(&self, event: ReadEvent) -> Result<Option<Bytes>, String> {
         let Some(_in_flight) = self.drain.enter() else { return Err("input binding is closed".to_owned()) };
-        let Some(channel) = self.service.0.app.load_full() else {
-            return Err("error invoking app: app channel is not initialized".to_owned());
-        };
-        let delivered = match channel.grpc() {
-            Some(_) => self.over_grpc(&channel, event).await,
-            None => self.over_http(&channel, event).await,
-        };
-        delivered.inspect_err(|error| {
+        self.input.meter.watch(self.deliver(event)).await.inspect_err(|error| {
             tracing::debug!(target: SCOPE, "error from app consumer for binding [{}]: {error}", self.input.name);
         })
     }
@@ -253,6 +254,16 @@ impl Outcome for Refused {
 }
 
 impl Deliverer {
+    async fn deliver(&self, event: ReadEvent) -> Result<Option<Bytes>, String> {
+        let Some(channel) = self.service.0.app.load_full() else {
+            return Err("error invoking app: app channel is not initialized".to_owned());
+        };
+        match channel.grpc() {
+            Some(_) => self.over_grpc(&channel, event).await,
+            None => self.over_http(&channel, event).await,
+        }
+    }
+
     /// Only 200 ends the retries; whatever 2xx came last is a success.
     async fn over_http(&self, channel: &AppChannel, event: ReadEvent) -> Result<Option<Bytes>, String> {
         let headers = to_headers(&event);

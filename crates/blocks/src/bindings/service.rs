@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dapr_app_channel::AppChannel;
@@ -10,7 +10,10 @@ use dapr_kernel::AppIdentity;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_resiliency::{Direction, Kind, Outcome, Policies, Policy, PolicyError};
 
+use dapr_telemetry::metrics::catalogue::Catalogue;
+
 use super::input::{Input, InputConfig, Reading};
+use crate::observed::Meter;
 
 /// What the service is built from.
 #[derive(Clone)]
@@ -21,6 +24,7 @@ pub struct Options {
     /// `--app-binding-options-timeout`: patience for the probe of one input
     /// binding.
     pub options_timeout: Duration,
+    pub metrics: Option<Arc<Catalogue>>,
 }
 
 /// A call of an output binding that failed. Data and metadata still reach the
@@ -51,6 +55,8 @@ pub(super) struct Inner {
 struct Output {
     binding: Arc<dyn OutputBinding>,
     policy: Policy,
+    /// One for each of the binding's operations.
+    meters: Vec<(String, Meter)>,
 }
 
 /// A failed attempt: every failure of a binding may be tried again.
@@ -79,7 +85,10 @@ impl BindingsService {
     /// Adds or replaces an output binding.
     pub fn add_output(&self, name: &str, binding: Arc<dyn OutputBinding>) {
         let policy = self.0.options.policies.component(name, Kind::Binding, Direction::Outbound);
-        let output = Arc::new(Output { binding, policy });
+        let metrics = self.0.options.metrics.as_deref().map(|m| &m.components.output_binding);
+        let meter = |operation: &&str| ((*operation).to_owned(), Meter::new(metrics, name, operation));
+        let meters = binding.operations().iter().map(meter).collect();
+        let output = Arc::new(Output { binding, policy, meters });
         self.0.outputs.rcu(|table| {
             let mut next = HashMap::clone(table);
             next.insert(name.to_owned(), output.clone());
@@ -91,7 +100,9 @@ impl BindingsService {
     /// [`Self::start_inputs`] or [`Self::start_input`].
     pub fn add_input(&self, name: &str, binding: Arc<dyn InputBinding>, config: InputConfig) {
         let policy = self.0.options.policies.component(name, Kind::Binding, Direction::Inbound);
-        let input = Arc::new(Input::new(name, binding, config, policy));
+        let metrics = self.0.options.metrics.as_deref().map(|m| &m.components);
+        let meter = Meter::input_binding(metrics, name);
+        let input = Arc::new(Input::new(name, binding, config, policy, meter));
         self.0.inputs.rcu(|table| {
             let mut next = BTreeMap::clone(table);
             next.insert(name.to_owned(), input.clone());
@@ -126,10 +137,32 @@ impl BindingsService {
 
     /// Calls an output binding for the application.
     pub async fn invoke(&self, name: &str, request: InvokeRequest) -> Result<InvokeResponse, InvokeFailure> {
-        self.call(name, request).await.map_err(|failed| InvokeFailure {
+        let outcome = match &self.0.options.metrics {
+            None => self.call(name, request).await,
+            Some(metrics) => self.measured(metrics, name, request).await,
+        };
+        outcome.map_err(|failed| InvokeFailure {
             error: errors::invoke_failed(name, &failed.message),
             response: failed.response,
         })
+    }
+
+    /// Calls of bindings and operations that do not exist are counted too.
+    async fn measured(
+        &self,
+        metrics: &Catalogue,
+        name: &str,
+        request: InvokeRequest,
+    ) -> Result<InvokeResponse, InvokeError> {
+        let output = self.0.outputs.load().get(name).cloned();
+        let known = output.as_ref().and_then(|o| o.meters.iter().find(|(op, _)| *op == request.operation));
+        if let Some((_, meter)) = known {
+            return meter.watch(self.call(name, request)).await;
+        }
+        let (operation, started) = (request.operation.clone(), Instant::now());
+        let outcome = self.call(name, request).await;
+        metrics.components.output_binding.record(name, &operation, outcome.is_ok(), started.elapsed());
+        outcome
     }
 
     /// Calls an output binding under its outbound policy.

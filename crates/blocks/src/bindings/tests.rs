@@ -20,6 +20,7 @@ fn service(tasks: TaskGroup) -> BindingsService {
         policies: dapr_resiliency::Policies::default(),
         tasks,
         options_timeout: Duration::from_secs(3),
+        metrics: None,
     })
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use dapr_app_channel::{AppChannel, InvokeRequest, InvokeResponse, Origin, Status};
 use dapr_errors::Code;
+use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::grpc::{self, Reader};
 use dapr_transport::{Body, BoxError};
 use dapr_wire::common::v1::http_extension::Verb;
@@ -17,6 +18,7 @@ use prost::Message;
 
 use super::headers::{Spelling, from_wire, to_wire};
 use super::method::normalize;
+use super::service::status_number;
 
 /// Answers up to this size travel with their head in one message.
 const WHOLE_ANSWER: u64 = 64 * 1024;
@@ -47,14 +49,24 @@ impl Refusal {
 }
 
 /// Serves one `CallLocalStream` call. `limit` is the largest message.
-pub async fn serve_stream(channel: Option<AppChannel>, body: Body, limit: usize) -> Response<Body> {
-    match stream(channel, body, limit).await {
+pub async fn serve_stream(
+    channel: Option<AppChannel>,
+    metrics: Option<&Catalogue>,
+    body: Body,
+    limit: usize,
+) -> Response<Body> {
+    match stream(channel, metrics, body, limit).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn stream(channel: Option<AppChannel>, body: Body, limit: usize) -> Result<Response<Body>, Refusal> {
+async fn stream(
+    channel: Option<AppChannel>,
+    metrics: Option<&Catalogue>,
+    body: Body,
+    limit: usize,
+) -> Result<Response<Body>, Refusal> {
     let channel = channel.ok_or_else(|| Refusal::new(Code::Internal, "app channel is not initialized"))?;
     let mut reader = Reader::new(body, limit);
     let first = reader
@@ -67,16 +79,45 @@ async fn stream(channel: Option<AppChannel>, body: Body, limit: usize) -> Result
         .filter(|r| !r.metadata.is_empty() && r.message.is_some())
         .ok_or_else(|| invalid("request does not contain the required fields in the leading chunk"))?;
     let body = request_body(first.payload, reader).map_err(|e| invalid(&e.to_string()))?;
+    let caller = metrics.map(|metrics| Caller::received(metrics, &head));
     let request = to_request(head, body)?;
+    let wants_events = request.headers.get(header::ACCEPT).is_some_and(|v| v == "text/event-stream");
     let answer = channel
         .invoke(request)
         .await
+        .inspect(|answer| answered(&caller, status_number(&answer.status)))
+        .inspect_err(|_| answered(&caller, Code::Internal as u16))
         .map_err(|e| Refusal::new(Code::Internal, format!("error invoking app channel: {e}")))?;
     if wants_events && !matches!(answer.status, Status::Http(200..=299)) {
         // An event stream that did not begin is no answer (api.md §7.5).
-        return Err(Refusal::new(Code::Internal, "error invoking app channel: no response received from stream"));
+        return Err(Refusal::new(
+            Code::Internal,
+            "error invoking app channel: no response received from stream",
+        ));
     }
     Ok(respond(answer).await)
+}
+
+/// The calling application, as metrics name it.
+struct Caller<'a> {
+    metrics: &'a Catalogue,
+    id: String,
+}
+
+impl<'a> Caller<'a> {
+    /// Counts a request that has arrived.
+    fn received(metrics: &'a Catalogue, head: &InternalInvokeRequest) -> Self {
+        let ids = head.metadata.get("dapr-caller-app-id");
+        let id = ids.and_then(|list| list.values.first()).map_or("unknown", String::as_str).to_owned();
+        metrics.invocation.request_received(&id);
+        Self { metrics, id }
+    }
+}
+
+fn answered(caller: &Option<Caller<'_>>, status: u16) {
+    if let Some(caller) = caller {
+        caller.metrics.invocation.response_sent(&caller.id, status);
+    }
 }
 
 fn invalid(reason: &str) -> Refusal {
@@ -279,8 +320,13 @@ impl http_body::Body for WithStatus {
 }
 
 /// Serves one unary `CallLocal` call: callers that do not stream.
-pub async fn call_local(channel: Option<AppChannel>, body: Body, limit: usize) -> Response<Body> {
-    match unary(channel, body, limit).await {
+pub async fn call_local(
+    channel: Option<AppChannel>,
+    metrics: Option<&Catalogue>,
+    body: Body,
+    limit: usize,
+) -> Response<Body> {
+    match unary(channel, metrics, body, limit).await {
         Ok(message) => grpc_response(futures::stream::iter([Ok(grpc::frame(&message))])),
         Err(refusal) => refusal.into_response(),
     }
@@ -288,6 +334,7 @@ pub async fn call_local(channel: Option<AppChannel>, body: Body, limit: usize) -
 
 async fn unary(
     channel: Option<AppChannel>,
+    metrics: Option<&Catalogue>,
     body: Body,
     limit: usize,
 ) -> Result<InternalInvokeResponse, Refusal> {
@@ -303,10 +350,13 @@ async fn unary(
         .as_ref()
         .map(|any| Bytes::copy_from_slice(&any.value))
         .unwrap_or_default();
+    let caller = metrics.map(|metrics| Caller::received(metrics, &head));
     let request = to_request(head, Body::from(data))?;
     let answer = channel
         .invoke(request)
         .await
+        .inspect(|answer| answered(&caller, status_number(&answer.status)))
+        .inspect_err(|_| answered(&caller, Code::Internal as u16))
         .map_err(|e| Refusal::new(Code::Internal, format!("error invoking app channel: {e}")))?;
     let (mut head, body) = wire_head(answer);
     let data = body.collect().await.map_err(|e| fail(&e))?;

@@ -12,6 +12,7 @@ use dapr_kernel::AppIdentity;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_resiliency::{Builtin, Outcome, Policies, Policy, PolicyError, StatusCode};
 use dapr_resources::HttpEndpoint;
+use dapr_telemetry::metrics::catalogue::{Catalogue, MessageKind};
 use dapr_transport::Body;
 use dapr_transport::client::{H2Channel, H2Options};
 use dapr_transport::connect::Destination;
@@ -40,6 +41,7 @@ pub struct Options {
     pub max_header_list: u32,
     pub policies: Policies,
     pub tasks: TaskGroup,
+    pub metrics: Option<Arc<Catalogue>>,
 }
 
 /// Why an invocation got no answer from the application.
@@ -64,6 +66,8 @@ impl InvokeError {
 /// A request with a body of up to this size is read first, so that it can be
 /// sent again and travels as one message.
 const REPLAY_LIMIT: u64 = 64 * 1024;
+/// How much of a body that nobody read is taken from the caller.
+const UNREAD_LIMIT: u64 = 256 * 1024;
 /// How long resolved addresses are used without asking again.
 const MULTI_ADDRESS_TTL: Duration = Duration::from_secs(20);
 const SINGLE_ADDRESS_TTL: Duration = Duration::from_secs(1);
@@ -140,6 +144,11 @@ impl InvokeService {
         self.0.resolver.store(Some(Arc::new(Box::new(resolver))));
     }
 
+    /// Takes the resolver away, to be closed.
+    pub fn take_resolver(&self) -> Option<Arc<dyn NameResolver>> {
+        self.0.resolver.swap(None).map(|r| r.get().clone())
+    }
+
     pub fn set_app_channel(&self, channel: Option<AppChannel>) {
         self.0.app.store(channel.map(Arc::new));
     }
@@ -201,6 +210,11 @@ impl InvokeService {
                 async move { judge(self.invoke_once(target, attempt).await, streaming).await }
             })
             .await;
+        // An open breaker never looked at the body, but the caller sends it.
+        let unread = once.lock().take();
+        if let Some(body) = unread {
+            body.drain(UNREAD_LIMIT).await;
+        }
         match outcome {
             Ok(answer) => Ok(answer),
             Err(PolicyError::Operation(Failure { answer: Ok(answer), .. })) => Ok(*answer),
@@ -212,23 +226,36 @@ impl InvokeService {
     async fn invoke_once(&self, target: &str, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
         let own = self.identity();
         if let Some(endpoint) = self.0.external.named(target) {
-            return endpoint.map_err(|e| InvokeError::new(Code::Internal, e))?.call(request).await;
+            let endpoint = endpoint.map_err(|e| InvokeError::new(Code::Internal, e))?;
+            return self.sent(target, endpoint.call(request)).await;
         }
         match AppAddress::parse(target, own.namespace()) {
             Err(error) => Err(InvokeError::new(Code::InvalidArgument, error.to_string())),
             Ok(AppAddress::Url(url)) => {
-                self.0
-                    .external
-                    .url(&url)
-                    .map_err(|e| InvokeError::new(Code::Internal, e))?
-                    .call(request)
-                    .await
+                let endpoint = self.0.external.url(&url).map_err(|e| InvokeError::new(Code::Internal, e))?;
+                self.sent(target, endpoint.call(request)).await
             }
             Ok(AppAddress::App { id, namespace }) if id == own.app_id() && namespace == own.namespace() => {
                 self.invoke_local(request).await
             }
             Ok(AppAddress::App { id, namespace }) => self.invoke_remote(&id, &namespace, request).await,
         }
+    }
+
+    /// Counts a call that leaves this sidecar, and its answer.
+    async fn sent<E>(
+        &self,
+        to: &str,
+        call: impl Future<Output = Result<InvokeResponse, E>>,
+    ) -> Result<InvokeResponse, E> {
+        let Some(metrics) = &self.0.options.metrics else { return call.await };
+        metrics.invocation.request_sent(to, MessageKind::Unary);
+        let started = Instant::now();
+        let answer = call.await;
+        if let Ok(answer) = &answer {
+            metrics.invocation.response_received(to, status_number(&answer.status), started.elapsed());
+        }
+        answer
     }
 
     async fn invoke_local(&self, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
@@ -289,7 +316,8 @@ impl InvokeService {
         let address = self.resolve(id, namespace).await.map_err(|e| Attempt(e, false))?;
         let channel = self.peer(&address);
         let limit = self.0.options.max_message;
-        match peer::call(&channel, head, body, self.peer_headers(), limit).await {
+        let call = peer::call(&channel, head, body, self.peer_headers(), limit);
+        match self.sent(id, call).await {
             Ok(answer) => Ok(answer),
             Err(PeerError::Unreachable(reason)) => {
                 self.forget(id, namespace, &address);
@@ -516,6 +544,15 @@ impl Template {
             origin: self.origin,
             body,
         }
+    }
+}
+
+/// A status as the metrics of invocation show it: its number in whichever
+/// protocol.
+pub(super) fn status_number(status: &AppStatus) -> u16 {
+    match status {
+        AppStatus::Http(status) => *status,
+        AppStatus::Grpc { code, .. } => *code as u16,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Delivery of a batch of messages to the application (api.md §5.6).
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,6 +21,7 @@ use serde_json::{Map, Value};
 use super::cloudevent;
 use super::deliver::{attribute_data, extensions};
 use super::handler::Handler;
+use super::ingress::{Tally, count};
 
 const SCOPE: &str = "dapr.runtime.pubsub";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -72,7 +74,12 @@ type Answer = Result<HashMap<String, Verdict>, Attempt>;
 
 /// The outcome of every message, in their order.
 pub(super) async fn deliver(handler: &Handler, messages: Vec<Message>) -> Vec<Result<(), HandlerError>> {
-    let mut settled = prepare_and_send(handler, &messages).await;
+    let tally = Tally::default();
+    let mut settled = prepare_and_send(handler, &messages, &tally).await;
+    if let Some(metrics) = handler.service.metrics() {
+        count(&tally.retry, settled.iter().filter(|s| s.is_err()).count());
+        tally.report(metrics, &handler.route.topic);
+    }
     let mut outcomes = Vec::with_capacity(messages.len());
     for (message, settled) in messages.iter().zip(settled.drain(..)) {
         outcomes.push(match settled {
@@ -93,7 +100,7 @@ pub(super) async fn deliver(handler: &Handler, messages: Vec<Message>) -> Vec<Re
     outcomes
 }
 
-async fn prepare_and_send(handler: &Handler, messages: &[Message]) -> Vec<Settled> {
+async fn prepare_and_send(handler: &Handler, messages: &[Message], tally: &Tally) -> Vec<Settled> {
     let raw = match handler.route.raw_payload() {
         Ok(raw) => raw,
         Err(error) => {
@@ -109,12 +116,14 @@ async fn prepare_and_send(handler: &Handler, messages: &[Message]) -> Vec<Settle
                 let id = uuid::Uuid::new_v4().to_string();
                 by_path.entry(path).or_default().push(Entry { index, id, event });
             }
-            Ok(None) => {}
+            Ok(None) => count(&tally.drop, 1),
             Err(reason) => settled[index] = Err(reason),
         }
     }
     for (path, entries) in by_path {
-        send(handler, messages, &path, entries, raw, &mut settled).await;
+        let id = uuid::Uuid::new_v4().to_string();
+        let batch = Batch { handler, messages, path: &path, id: &id, raw, tally };
+        batch.send(entries, &mut settled).await;
     }
     settled
 }
@@ -163,73 +172,6 @@ async fn prepare(
     }
 }
 
-/// Sends the entries of one path under the inbound policy; each attempt sends
-/// what the one before did not settle.
-async fn send(
-    handler: &Handler,
-    messages: &[Message],
-    path: &str,
-    entries: Vec<Entry>,
-    raw: bool,
-    settled: &mut [Settled],
-) {
-    let all: Vec<usize> = entries.iter().map(|e| e.index).collect();
-    let id = uuid::Uuid::new_v4().to_string();
-    let left = Mutex::new(entries);
-    // Why the entries that are left were not taken.
-    let reasons: Mutex<HashMap<usize, String>> = Mutex::default();
-    let batch = Batch { handler, messages, path, id: &id, raw };
-    let run = handler.loaded.inbound.run(|_| async {
-        let sending = std::mem::take(&mut *left.lock());
-        // An attempt that is cut short leaves everything to the next one.
-        let mut sending = Returning { left: &left, entries: sending };
-        let answer = batch.attempt(&sending.entries).await;
-        let verdicts = match answer {
-            Ok(verdicts) => verdicts,
-            Err(attempt) => {
-                let mut reasons = reasons.lock();
-                reasons.extend(sending.entries.iter().map(|e| (e.index, attempt.message.clone())));
-                return Err(attempt);
-            }
-        };
-        let mut failed = Vec::new();
-        for entry in std::mem::take(&mut sending.entries) {
-            match verdicts.get(&entry.id) {
-                Some(Verdict::Success) => {}
-                Some(Verdict::Drop) => {
-                    tracing::warn!(target: SCOPE, "DROP status returned from app while processing pub/sub event {}", entry.id);
-                    let _ = handler.dead_letter(&messages[entry.index]).await;
-                }
-                Some(Verdict::Retry(reason)) => {
-                    reasons.lock().insert(entry.index, reason.clone());
-                    failed.push(entry);
-                }
-                None => {
-                    let reason = format!(
-                        "response not received, RETRY required while processing bulk subscribe event for entry id: {}",
-                        entry.id
-                    );
-                    reasons.lock().insert(entry.index, reason);
-                    failed.push(entry);
-                }
-            }
-        }
-        if failed.is_empty() {
-            return Ok(());
-        }
-        sending.entries = failed;
-        Err(Attempt { message: SOME_FAILED.to_owned(), status: None })
-    });
-    let Err(error) = run.await else { return };
-    let reasons = reasons.into_inner();
-    let left: Vec<usize> = left.into_inner().iter().map(|e| e.index).collect();
-    for index in all {
-        if left.contains(&index) {
-            settled[index] = Err(reasons.get(&index).cloned().unwrap_or_else(|| error.to_string()));
-        }
-    }
-}
-
 /// Puts entries back when an attempt ends, also when it is dropped.
 struct Returning<'a> {
     left: &'a Mutex<Vec<Entry>>,
@@ -248,9 +190,71 @@ struct Batch<'a> {
     path: &'a str,
     id: &'a str,
     raw: bool,
+    tally: &'a Tally,
 }
 
 impl Batch<'_> {
+    /// Sends the entries under the inbound policy; each attempt sends what the
+    /// one before did not settle.
+    async fn send(&self, entries: Vec<Entry>, settled: &mut [Settled]) {
+        let all: Vec<usize> = entries.iter().map(|e| e.index).collect();
+        let left = Mutex::new(entries);
+        // Why the entries that are left were not taken.
+        let reasons: Mutex<HashMap<usize, String>> = Mutex::default();
+        let run = self.handler.loaded.inbound.run(|_| async {
+            let sending = std::mem::take(&mut *left.lock());
+            // An attempt that is cut short leaves everything to the next one.
+            let mut sending = Returning { left: &left, entries: sending };
+            let started = Instant::now();
+            let answer = self.attempt(&sending.entries).await;
+            *self.tally.elapsed.lock() = started.elapsed();
+            let verdicts = match answer {
+                Ok(verdicts) => verdicts,
+                Err(attempt) => {
+                    let mut reasons = reasons.lock();
+                    reasons.extend(sending.entries.iter().map(|e| (e.index, attempt.message.clone())));
+                    return Err(attempt);
+                }
+            };
+            let mut failed = Vec::new();
+            for entry in std::mem::take(&mut sending.entries) {
+                match verdicts.get(&entry.id) {
+                    Some(Verdict::Success) => count(&self.tally.success, 1),
+                    Some(Verdict::Drop) => {
+                        count(&self.tally.drop, 1);
+                        tracing::warn!(target: SCOPE, "DROP status returned from app while processing pub/sub event {}", entry.id);
+                        let _ = self.handler.dead_letter(&self.messages[entry.index]).await;
+                    }
+                    Some(Verdict::Retry(reason)) => {
+                        reasons.lock().insert(entry.index, reason.clone());
+                        failed.push(entry);
+                    }
+                    None => {
+                        let reason = format!(
+                            "response not received, RETRY required while processing bulk subscribe event for entry id: {}",
+                            entry.id
+                        );
+                        reasons.lock().insert(entry.index, reason);
+                        failed.push(entry);
+                    }
+                }
+            }
+            if failed.is_empty() {
+                return Ok(());
+            }
+            sending.entries = failed;
+            Err(Attempt { message: SOME_FAILED.to_owned(), status: None })
+        });
+        let Err(error) = run.await else { return };
+        let reasons = reasons.into_inner();
+        let left: Vec<usize> = left.into_inner().iter().map(|e| e.index).collect();
+        for index in all {
+            if left.contains(&index) {
+                settled[index] = Err(reasons.get(&index).cloned().unwrap_or_else(|| error.to_string()));
+            }
+        }
+    }
+
     async fn attempt(&self, entries: &[Entry]) -> Answer {
         let Some(channel) = self.handler.service.0.app.load_full() else {
             return Err(Attempt { message: "app channel is not initialized".to_owned(), status: None });

@@ -1,6 +1,7 @@
 //! Publishing many messages with one call (api.md §2.3, §6.1).
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use bytes::Bytes;
 use dapr_components::pubsub::{BulkEntry, BulkPublishRequest, Error, FailedEntry, PublishRequest};
@@ -138,14 +139,28 @@ impl PubSubService {
             let (entry_id, content_type) = (entry.entry_id, entry.content_type);
             wrapped.push(BulkEntry { entry_id, event, content_type, metadata: entry_metadata });
         }
-        if !loaded.config.publish.allows(topic) {
-            return Err(errors::forbidden(pubsub, topic, app_id).into());
+        let started = self.metrics().map(|metrics| (metrics, Instant::now()));
+        let outcome = self.send_all(&loaded, topic, wrapped, metadata).await;
+        if let Some((metrics, started)) = started {
+            metrics.bulk_egress(pubsub, topic, outcome.is_ok(), started.elapsed());
         }
-        let request =
-            BulkPublishRequest { topic: self.broker_topic(&loaded, topic), entries: wrapped, metadata };
-        under_policy(&loaded, request).await.map_err(|(failed, reason)| BulkFailure::Failed {
+        outcome
+    }
+
+    async fn send_all(
+        &self,
+        loaded: &Loaded,
+        topic: &str,
+        entries: Vec<BulkEntry>,
+        metadata: HashMap<String, String>,
+    ) -> Result<(), BulkFailure> {
+        if !loaded.config.publish.allows(topic) {
+            return Err(errors::forbidden(&loaded.name, topic, self.0.options.identity.app_id()).into());
+        }
+        let request = BulkPublishRequest { topic: self.broker_topic(loaded, topic), entries, metadata };
+        under_policy(loaded, request).await.map_err(|(failed, reason)| BulkFailure::Failed {
             failed,
-            error: errors::publish_failed(pubsub, topic, reason),
+            error: errors::publish_failed(&loaded.name, topic, reason),
         })
     }
 }
@@ -277,6 +292,7 @@ mod tests {
             policies: dapr_resiliency::Policies::default(),
             tasks: TaskGroup::new(Shutdown::new()),
             skip_programmatic: false,
+            metrics: None,
         });
         let properties = Properties::new(properties.iter().copied()).unwrap();
         service.add("p", bus, PubSubConfig::new(&properties, "me", false));

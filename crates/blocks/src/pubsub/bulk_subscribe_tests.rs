@@ -24,6 +24,7 @@ fn fixture(app: &TestApp, dead_letter: &str, raw: bool, bulk: Bulk) -> Fixture {
         policies: dapr_resiliency::Policies::default(),
         tasks: app.tasks.clone(),
         skip_programmatic: true,
+        metrics: None,
     });
     let bus = Arc::new(dapr_in_memory::PubSub::new(app.tasks.clone()));
     service.add("p", bus, PubSubConfig::default());

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 
 use super::cloudevent;
 use super::handler::Postman;
+use super::ingress::{SUCCESS, attempted};
 use super::service::PubSubService;
 
 const SCOPE: &str = "dapr.runtime.pubsub";
@@ -46,6 +48,12 @@ pub enum DeliveryError {
     /// The subscriber wants no more of it.
     #[error("pubsub message dropped")]
     Dropped,
+    /// The subscriber has nothing at the path: dropped, too.
+    #[error("pubsub message dropped")]
+    NoRoute,
+    /// The subscriber does not have the callback at all.
+    #[error("the application does not take events")]
+    Unserved,
     #[error("{message}")]
     Retry { message: String, status: Option<StatusCode> },
 }
@@ -58,13 +66,13 @@ impl DeliveryError {
 
 impl Outcome for DeliveryError {
     fn retriable(&self) -> bool {
-        *self != Self::Dropped
+        matches!(self, Self::Retry { .. })
     }
 
     fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Retry { status, .. } => *status,
-            Self::Dropped => None,
+            Self::Dropped | Self::NoRoute | Self::Unserved => None,
         }
     }
 }
@@ -88,9 +96,17 @@ impl Postman for AppPostman {
 
     async fn deliver(&self, event: &Event) -> Result<(), DeliveryError> {
         let channel = self.channel()?;
-        match channel.grpc() {
+        let started = self.service.metrics().map(|metrics| (metrics, Instant::now()));
+        let outcome = match channel.grpc() {
             Some(_) => over_grpc(&channel, event).await,
             None => over_http(&channel, event).await,
+        };
+        if let Some((metrics, started)) = started {
+            attempted(metrics, event, &outcome, Some(SUCCESS), started);
+        }
+        match outcome {
+            Err(DeliveryError::Unserved) => Ok(()),
+            outcome => outcome,
         }
     }
 }
@@ -167,7 +183,7 @@ fn judge_http(status: u16, body: &[u8], event: &Event) -> Result<(), DeliveryErr
     let text = String::from_utf8_lossy(body);
     if status == 404 {
         tracing::error!(target: SCOPE, "non-retriable error returned from app while processing pub/sub event {id}: {text}. status code returned: {status}");
-        return Err(DeliveryError::Dropped);
+        return Err(DeliveryError::NoRoute);
     }
     Err(DeliveryError::Retry {
         message: format!(
@@ -194,7 +210,7 @@ async fn over_grpc(channel: &AppChannel, event: &Event) -> Result<(), DeliveryEr
         Ok(answer) => judge_grpc(answer.into_inner().status, id),
         Err(status) if status.code() == tonic::Code::Unimplemented => {
             tracing::warn!(target: SCOPE, "non-retriable error returned from app while processing pub/sub event {id}: {status}");
-            Ok(())
+            Err(DeliveryError::Unserved)
         }
         Err(status) => {
             let code = Code::from_i32(status.code() as i32);
@@ -342,7 +358,7 @@ mod tests {
         assert_eq!(judge_http(200, br#"{"status":"DROP"}"#, &e), Err(DeliveryError::Dropped));
         assert!(judge_http(200, br#"{"status":"RETRY"}"#, &e).unwrap_err().retriable());
         assert!(judge_http(200, br#"{"status":"ODD"}"#, &e).unwrap_err().retriable());
-        assert_eq!(judge_http(404, b"", &e), Err(DeliveryError::Dropped));
+        assert_eq!(judge_http(404, b"", &e), Err(DeliveryError::NoRoute));
         assert_eq!(judge_http(503, b"", &e).unwrap_err().status(), Some(StatusCode::http(503)));
     }
 

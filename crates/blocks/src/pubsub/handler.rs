@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::cloudevent;
 use super::deliver::{self, DeliveryError, Event};
+use super::ingress::{DROP, RETRY, SUCCESS};
 use super::route::SharedRoute;
 use super::service::{Loaded, PubSubService};
 
@@ -119,12 +120,13 @@ impl Handler {
             Err(error) => {
                 let name = &self.loaded.name;
                 tracing::error!(target: SCOPE, "error deserializing cloud event in pubsub {name} and topic {topic}: {error}");
-                return self.give_up(&message, error).await;
+                return self.give_up(&message, &topic, error).await;
             }
         };
         if cloudevent::has_expired(&read.event) {
             let text = |key: &str| read.event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
             tracing::warn!(target: SCOPE, "dropping expired pub/sub event {} as of {}", text("id"), text("expiration"));
+            self.service.ended(&self.loaded, &topic, DROP, None);
             let _ = self.dead_letter(&message).await;
             return Ok(());
         }
@@ -132,12 +134,13 @@ impl Handler {
             Ok(Some(path)) => path.to_owned(),
             Ok(None) => {
                 tracing::debug!(target: SCOPE, "no matching route for event {:?} in pubsub {} and topic {topic}; skipping", read.event.get("id"), self.loaded.name);
+                self.service.ended(&self.loaded, &topic, DROP, Some(SUCCESS));
                 let _ = self.dead_letter(&message).await;
                 return Ok(());
             }
             Err(error) => {
                 tracing::error!(target: SCOPE, "error finding matching route for event {:?} in pubsub {} and topic {topic}: {error}", read.event.get("id"), self.loaded.name);
-                return self.give_up(&message, error.to_string()).await;
+                return self.give_up(&message, &topic, error.to_string()).await;
             }
         };
         let event = Event {
@@ -154,7 +157,7 @@ impl Handler {
                 if self.drain.is_sealed() || self.stop.is_triggered() {
                     return Err(HandlerError::Cancelled);
                 }
-                self.give_up(&message, reason).await
+                self.give_up(&message, &event.topic, reason).await
             }
         }
     }
@@ -163,11 +166,11 @@ impl Handler {
     async fn deliver(&self, event: &Event, message: &Message) -> Result<(), String> {
         let attempt = |_| async {
             match self.postman.deliver(event).await {
-                Err(DeliveryError::Dropped) => {
+                Err(dropped @ (DeliveryError::Dropped | DeliveryError::NoRoute)) => {
                     if self.route.dead_letter_topic.is_empty() || self.dead_letter(message).await.is_ok() {
                         return Ok(());
                     }
-                    Err(DeliveryError::Dropped)
+                    Err(dropped)
                 }
                 Err(error) => {
                     tracing::warn!(target: SCOPE, "encountered a retriable error while publishing a subscribed message to topic {}, err: {error}", event.topic);
@@ -180,10 +183,12 @@ impl Handler {
     }
 
     /// Dead letter if there is one, else the component decides.
-    async fn give_up(&self, message: &Message, reason: String) -> Result<(), HandlerError> {
+    async fn give_up(&self, message: &Message, topic: &str, reason: String) -> Result<(), HandlerError> {
         if !self.route.dead_letter_topic.is_empty() && self.dead_letter(message).await.is_ok() {
+            self.service.ended(&self.loaded, topic, DROP, None);
             return Ok(());
         }
+        self.service.ended(&self.loaded, topic, RETRY, None);
         Err(HandlerError::Failed(reason))
     }
 

@@ -10,6 +10,7 @@ pub mod cloudevent;
 mod deliver;
 mod discovery;
 mod handler;
+mod ingress;
 mod route;
 mod scopes;
 mod service;

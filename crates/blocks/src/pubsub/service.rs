@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use dapr_errors::{ApiError, pubsub as errors};
 use dapr_kernel::AppIdentity;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_resiliency::{Direction, Kind, Outcome, Policies, Policy};
+use dapr_telemetry::metrics::catalogue::Catalogue;
 
 use super::cloudevent::{self, Publish};
 use super::scopes::PubSubConfig;
@@ -24,6 +25,7 @@ pub struct Options {
     pub tasks: TaskGroup,
     /// `--disable-init-endpoints=subscribe`.
     pub skip_programmatic: bool,
+    pub metrics: Option<Arc<Catalogue>>,
 }
 
 /// A loaded pub/sub component with the settings around it.
@@ -180,16 +182,27 @@ impl PubSubService {
             metadata.insert("traceid".to_owned(), call.trace.parent.to_owned());
             metadata.insert("tracestate".to_owned(), call.trace.state.to_owned());
         }
-        if !loaded.config.publish.allows(call.topic) {
-            return Err(errors::forbidden(call.pubsub, call.topic, app_id));
+        let started = self.metrics().map(|metrics| (metrics, Instant::now()));
+        let outcome = self.send(&loaded, call.topic, data, metadata).await;
+        if let Some((metrics, started)) = started {
+            metrics.egress(call.pubsub, call.topic, outcome.is_ok(), started.elapsed());
         }
-        let request = PublishRequest {
-            topic: self.broker_topic(&loaded, call.topic),
-            data,
-            metadata,
-            content_type: None,
-        };
-        publish_under(&loaded, request).await.map_err(|e| errors::publish_failed(call.pubsub, call.topic, e))
+        outcome
+    }
+
+    async fn send(
+        &self,
+        loaded: &Loaded,
+        topic: &str,
+        data: Bytes,
+        metadata: HashMap<String, String>,
+    ) -> Result<(), ApiError> {
+        if !loaded.config.publish.allows(topic) {
+            return Err(errors::forbidden(&loaded.name, topic, self.0.options.identity.app_id()));
+        }
+        let request =
+            PublishRequest { topic: self.broker_topic(loaded, topic), data, metadata, content_type: None };
+        publish_under(loaded, request).await.map_err(|e| errors::publish_failed(&loaded.name, topic, e))
     }
 
     /// The topic as the broker knows it.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use dapr_errors::{ApiError, pubsub as errors};
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::deliver::{self, DeliveryError, Event};
 use super::handler::{Drain, Postman};
+use super::ingress::attempted;
 use super::route::{Origin, Route, Rule, SharedRoute};
 use super::service::PubSubService;
 
@@ -137,6 +139,7 @@ struct StreamPostman {
     deliveries: mpsc::Sender<StreamDelivery>,
     acks: Acks,
     stop: Shutdown,
+    service: PubSubService,
 }
 
 #[async_trait]
@@ -146,16 +149,21 @@ impl Postman for StreamPostman {
     }
 
     async fn deliver(&self, event: &Event) -> Result<(), DeliveryError> {
+        let started = self.service.metrics().map(|metrics| (metrics, Instant::now()));
         let message = deliver::to_grpc(event)?;
         let mut expected = self.acks.expect(&message.id);
         let exchange = async {
             self.deliveries.send(message).await.ok()?;
             (&mut expected.answered).await.ok()
         };
-        match self.stop.guard(exchange).await.flatten() {
+        let outcome = match self.stop.guard(exchange).await.flatten() {
             Some(status) => deliver::judge_grpc(status, event.id()),
             None => Err(DeliveryError::retry("stream closed")),
+        };
+        if let Some((metrics, started)) = started {
+            attempted(metrics, event, &outcome, None, started);
         }
+        outcome
     }
 }
 
@@ -187,7 +195,12 @@ impl PubSubService {
         let drain = Arc::new(Drain::default());
         let (sender, deliveries) = mpsc::channel(QUEUE);
         let acks = Acks::default();
-        let postman = Arc::new(StreamPostman { deliveries: sender, acks: acks.clone(), stop: stop.clone() });
+        let postman = Arc::new(StreamPostman {
+            deliveries: sender,
+            acks: acks.clone(),
+            stop: stop.clone(),
+            service: self.clone(),
+        });
         self.add_streaming(route.clone(), stop.clone(), drain.clone());
         let subscribed = Subscribed { service: self.clone(), route: route.clone(), stop: stop.clone() };
         self.subscribe(&loaded, &route, &stop, &drain, postman).await.map_err(refused)?;
@@ -220,6 +233,7 @@ mod tests {
             policies: dapr_resiliency::Policies::default(),
             tasks: tasks.clone(),
             skip_programmatic: false,
+            metrics: None,
         });
         service.add("p", Arc::new(dapr_in_memory::PubSub::new(tasks)), PubSubConfig::default());
         service
@@ -243,6 +257,7 @@ mod tests {
             data: Bytes::from_static(data.as_bytes()),
             metadata: HashMap::new(),
             trace: Trace::default(),
+            trace_in_metadata: false,
         };
         service.publish(call).await.unwrap();
     }

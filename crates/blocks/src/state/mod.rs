@@ -2,7 +2,10 @@
 //! and bulk operations (api.md §2.1).
 
 mod key;
+mod outbound;
 mod service;
+#[cfg(test)]
+mod tests;
 
 pub use key::{IllegalKey, KeyPrefix};
-pub use service::{BulkGetError, StateError, StateService, Store};
+pub use service::{BulkGetError, Options, StateError, StateService, Store};

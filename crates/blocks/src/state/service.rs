@@ -9,8 +9,19 @@ use dapr_components::state::{
 };
 use dapr_errors::{ApiError, state as errors};
 use dapr_kernel::AppIdentity;
+use dapr_resiliency::Policies;
+use dapr_telemetry::metrics::catalogue::Catalogue;
 
 use super::key::{IllegalKey, KeyPrefix};
+use super::outbound::Outbound;
+
+/// What the service is built from.
+#[derive(Clone)]
+pub struct Options {
+    pub identity: AppIdentity,
+    pub policies: Policies,
+    pub metrics: Option<Arc<Catalogue>>,
+}
 
 /// A loaded store with the settings that the runtime applies to it.
 #[derive(Clone)]
@@ -18,6 +29,7 @@ pub struct Store {
     pub name: Arc<str>,
     pub store: Arc<dyn StateStore>,
     pub prefix: KeyPrefix,
+    outbound: Arc<Outbound>,
 }
 
 /// Why a call failed: the adapters differ in how they show an illegal key.
@@ -50,13 +62,13 @@ type Stores = HashMap<String, Store>;
 pub struct StateService(Arc<Inner>);
 
 struct Inner {
-    identity: AppIdentity,
+    options: Options,
     stores: ArcSwap<Stores>,
 }
 
 impl StateService {
-    pub fn new(identity: AppIdentity) -> Self {
-        Self(Arc::new(Inner { identity, stores: ArcSwap::default() }))
+    pub fn new(options: Options) -> Self {
+        Self(Arc::new(Inner { options, stores: ArcSwap::default() }))
     }
 
     /// Adds or replaces a store.
@@ -66,13 +78,13 @@ impl StateService {
         store: Arc<dyn StateStore>,
         properties: &Properties,
     ) -> Result<(), IllegalKey> {
-        let prefix = KeyPrefix::from_properties(properties, name, &self.0.identity)?;
+        let Options { identity, policies, metrics } = &self.0.options;
+        let prefix = KeyPrefix::from_properties(properties, name, identity)?;
+        let outbound = Arc::new(Outbound::new(name, policies, metrics.as_deref()));
+        let loaded = Store { name: name.into(), store, prefix, outbound };
         self.0.stores.rcu(|stores| {
             let mut next = Stores::clone(stores);
-            next.insert(
-                name.to_owned(),
-                Store { name: name.into(), store: store.clone(), prefix: prefix.clone() },
-            );
+            next.insert(name.to_owned(), loaded.clone());
             next
         });
         Ok(())
@@ -94,7 +106,7 @@ impl StateService {
         if let Some(store) = stores.get(name) {
             return Ok(store.clone());
         }
-        let app = show_app.then(|| self.0.identity.app_id());
+        let app = show_app.then(|| self.0.options.identity.app_id());
         Err(if stores.is_empty() { errors::not_configured(name, app) } else { errors::not_found(name, app) })
     }
 }
@@ -109,8 +121,10 @@ impl Store {
     pub async fn get(&self, mut request: GetRequest) -> Result<Option<Item>, StateError> {
         let given = std::mem::take(&mut request.key);
         request.key = self.key(&given)?;
-        self.store
-            .get(&request)
+        let call = self.outbound.run(|| self.store.get(&request));
+        self.outbound
+            .get
+            .watch(call)
             .await
             .map_err(|e| with_rich(errors::get_failed(&given, &self.name, &e), &e).into())
     }
@@ -131,7 +145,8 @@ impl Store {
             requests.push(GetRequest { key, metadata: metadata.clone(), ..GetRequest::default() });
         }
         let parallelism = usize::try_from(parallelism).unwrap_or(0);
-        let mut items = self.store.bulk_get(&requests, parallelism).await.map_err(BulkGetError::Store)?;
+        let call = self.outbound.run(|| self.store.bulk_get(&requests, parallelism));
+        let mut items = self.outbound.bulk_get.watch(call).await.map_err(BulkGetError::Store)?;
         for item in &mut items {
             item.key = KeyPrefix::strip(&item.key).to_owned();
         }
@@ -142,19 +157,20 @@ impl Store {
         for item in &mut items {
             item.key = self.key(&item.key)?;
         }
-        let result = match items.as_slice() {
-            [] => return Ok(()),
-            [one] => self.store.set(one).await,
-            many => self.store.bulk_set(many).await,
-        };
+        if items.is_empty() {
+            return Ok(());
+        }
+        let result = self.outbound.set.watch(self.outbound.write(&*self.store, items)).await;
         result.map_err(|e| with_rich(errors::save_failed(&self.name, failure(&e), flat(&e)), &e).into())
     }
 
     pub async fn delete(&self, mut request: DeleteRequest) -> Result<(), StateError> {
         let given = std::mem::take(&mut request.key);
         request.key = self.key(&given)?;
-        self.store
-            .delete(&request)
+        let call = self.outbound.run(|| self.store.delete(&request));
+        self.outbound
+            .delete
+            .watch(call)
             .await
             .map_err(|e| with_rich(errors::delete_failed(&given, failure(&e), &e), &e).into())
     }
@@ -163,11 +179,10 @@ impl Store {
         for item in &mut items {
             item.key = self.key(&item.key)?;
         }
-        let result = match items.as_slice() {
-            [] => return Ok(()),
-            [one] => self.store.delete(one).await,
-            many => self.store.bulk_delete(many).await,
-        };
+        if items.is_empty() {
+            return Ok(());
+        }
+        let result = self.outbound.bulk_delete.watch(self.outbound.write(&*self.store, items)).await;
         result
             .map_err(|e| with_rich(errors::bulk_delete_failed(&self.name, failure(&e), flat(&e)), &e).into())
     }
@@ -200,7 +215,12 @@ impl Store {
             return Err(errors::too_many_transactions(&self.name, prefixed.len(), limit).into());
         }
         let request = TransactionRequest { operations: prefixed, metadata };
-        self.store.transact(&request).await.map_err(|e| with_rich(errors::transaction_failed(&e), &e).into())
+        let call = self.outbound.run(|| self.store.transact(&request));
+        self.outbound
+            .transaction
+            .watch(call)
+            .await
+            .map_err(|e| with_rich(errors::transaction_failed(&e), &e).into())
     }
 
     pub fn check_transactional(&self) -> Result<(), StateError> {
@@ -215,9 +235,11 @@ impl Store {
         if !self.store.features().contains(&Feature::QueryApi) {
             return Err(errors::querying_not_supported(&self.name).into());
         }
+        let call = self.outbound.run(|| self.store.query(query, metadata));
         let mut response = self
-            .store
-            .query(query, metadata)
+            .outbound
+            .query
+            .watch(call)
             .await
             .map_err(|e| StateError::from(with_rich(errors::query_failed(&self.name, &e), &e)))?;
         for item in &mut response.results {
