@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dapr_kernel::tasks::TaskGroup;
+use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::connect::Destination;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -72,6 +73,7 @@ pub struct Options {
     pub max_response_head: usize,
     /// Largest gRPC message in bytes (`--max-body-size`); 0 for none.
     pub max_message: usize,
+    pub metrics: Option<Arc<Catalogue>>,
 }
 
 /// The one channel to the application. Cloning shares it.

@@ -1,8 +1,9 @@
 //! Whether the application can take calls (api.md §5.10, runtime.md §5).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use dapr_errors::Code;
 use dapr_kernel::tasks::TaskGroup;
 use http::{Method, Request};
 use tokio::sync::{Notify, watch};
@@ -120,8 +121,15 @@ impl Counter {
 }
 
 async fn probe(channel: &AppChannel, path: &str) -> Result<(), String> {
+    let metrics = channel.options().metrics.as_deref();
+    let started = Instant::now();
     if let Some(grpc) = channel.grpc() {
-        return grpc.health_check().await.map_err(|e| format!("Probe error: {e}"));
+        let answer = grpc.health_check().await;
+        if let Some(metrics) = metrics {
+            let code = answer.as_ref().err().map_or(Code::Ok, |status| Code::from_i32(status.code() as i32));
+            metrics.grpc.probed(code.name(), started.elapsed());
+        }
+        return answer.map_err(|e| format!("Probe error: {e}"));
     }
     let Some(http) = channel.http() else { return Err("Probe error: no channel".to_owned()) };
     let slash = if path.starts_with('/') { "" } else { "/" };
@@ -130,7 +138,12 @@ async fn probe(channel: &AppChannel, path: &str) -> Result<(), String> {
         .uri(format!("{slash}{path}"))
         .body(dapr_transport::Body::empty())
         .map_err(|e| format!("Probe error: {e}"))?;
-    let response = http.send_untokened(request).await.map_err(|e| format!("Network error: {e}"))?;
+    let response = http.send_untokened(request).await;
+    if let Some(metrics) = metrics {
+        let status = response.as_ref().map_or(500, |r| r.status().as_u16());
+        metrics.http_client.probed(status, started.elapsed());
+    }
+    let response = response.map_err(|e| format!("Network error: {e}"))?;
     let status = response.status().as_u16();
     // Reading the body to its end is what lets the connection be used again.
     let _ = response.into_body().collect().await;

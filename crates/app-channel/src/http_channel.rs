@@ -1,11 +1,14 @@
 use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Instant;
 
 use dapr_kernel::tasks::TaskGroup;
+use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::Body;
 use dapr_transport::client::{ClientError, H2Channel, H2Options, Http1Options, Http1Pool};
 use dapr_transport::connect::Destination;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::{ChannelError, InvokeRequest, InvokeResponse, Options, Origin, Protocol, Status};
@@ -42,6 +45,7 @@ pub struct HttpChannel {
     client: Client,
     host: HeaderValue,
     token: Option<HeaderValue>,
+    metrics: Option<Arc<Catalogue>>,
 }
 
 #[derive(Debug)]
@@ -66,7 +70,7 @@ impl HttpChannel {
                 Client::Http1(Http1Pool::new(destination, pool, tasks))
             }
         };
-        Self { client, host, token }
+        Self { client, host, token, metrics: options.metrics.clone() }
     }
 
     /// Sends a request with an origin-form URI; adds the application's token.
@@ -74,7 +78,19 @@ impl HttpChannel {
         if let Some(token) = &self.token {
             request.headers_mut().insert(TOKEN_HEADER, token.clone());
         }
-        self.send_untokened(request).await
+        let Some(metrics) = &self.metrics else { return self.send_untokened(request).await };
+        // Both are shared, not copied.
+        let (verb, uri) = (request.method().clone(), request.uri().clone());
+        let sent = request.body().length().unwrap_or(0);
+        metrics.http_client.started(verb.as_str(), uri.path(), sent);
+        let started = Instant::now();
+        let answer = self.send_untokened(request).await;
+        let (status, received) = match &answer {
+            Ok(response) => (response.status().as_u16(), response.body().length().unwrap_or(0)),
+            Err(_) => (StatusCode::INTERNAL_SERVER_ERROR.as_u16(), 0),
+        };
+        metrics.http_client.completed(verb.as_str(), uri.path(), status, received, started.elapsed());
+        answer
     }
 
     /// Sends without the token: health probes.
