@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use dapr_blocks::invoke::{CALL_LOCAL_STREAM, call_local, serve_stream};
 use dapr_errors::Code;
+use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::Body;
 use dapr_transport::server::{Peer, Service};
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+use super::metrics::Served;
 use super::reflection::Reflection;
 use super::{proxy, status};
 use crate::Api;
@@ -21,11 +23,12 @@ pub struct InternalApi {
     reflection: Reflection,
     /// Largest message in bytes; 0 for none.
     max_message: usize,
+    metrics: Option<Arc<Catalogue>>,
 }
 
 impl InternalApi {
-    pub fn new(api: Arc<Api>, max_message: usize) -> Self {
-        Self { api, reflection: Reflection::default(), max_message }
+    pub fn new(api: Arc<Api>, max_message: usize, metrics: Option<Arc<Catalogue>>) -> Self {
+        Self { api, reflection: Reflection::default(), max_message, metrics }
     }
 }
 
@@ -34,19 +37,28 @@ impl Service for InternalApi {
         let path = request.uri().path();
         if path == CALL_LOCAL_STREAM {
             let body = Body::from_incoming(request.into_body());
-            return serve_stream(self.api.invoke.app_channel(), body, self.max_message).await;
+            let (channel, metrics) = (self.api.invoke.app_channel(), self.metrics.as_deref());
+            return serve_stream(channel, metrics, body, self.max_message).await;
         }
         match path.strip_prefix(SERVICE) {
             Some("CallLocal") => {
                 let body = Body::from_incoming(request.into_body());
-                call_local(self.api.invoke.app_channel(), body, self.max_message).await
+                let (channel, metrics) = (self.api.invoke.app_channel(), self.metrics.as_deref());
+                call_local(channel, metrics, body, self.max_message).await
             }
             Some("CallActor" | "CallActorStream" | "CallActorReminder") => {
                 status::response(Code::Unimplemented, "this sidecar hosts no actors in this release", &[])
             }
             Some(_) => status::response(Code::Unimplemented, "unknown method", &[]),
             None if Reflection::serves(path) => self.reflection.call(request).await,
-            None => proxy::from_peer(&self.api, request.map(Body::from_incoming)).await,
+            None => {
+                let call = Served::passed_on(self.metrics.as_ref(), request.uri(), request.headers());
+                let response = proxy::from_peer(&self.api, request.map(Body::from_incoming)).await;
+                match call {
+                    None => response,
+                    Some(call) => call.response(response),
+                }
+            }
         }
     }
 }

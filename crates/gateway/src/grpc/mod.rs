@@ -6,6 +6,7 @@ mod bindings;
 mod convert;
 mod internal;
 mod invoke;
+mod metrics;
 mod proxy;
 mod pubsub;
 mod reflection;

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use crate::ApiAccess;
+use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::server::{Peer, Service};
 use dapr_transport::{Body, BoxError};
 use dapr_wire::runtime::v1::dapr_server::DaprServer;
@@ -9,9 +10,10 @@ use hyper::body::Incoming;
 use tower_service::Service as _;
 
 use super::access::{Access, denied};
-use super::proxy;
+use super::metrics::Served;
 use super::reflection::Reflection;
 use super::service::DaprService;
+use super::{proxy, status};
 use crate::Api;
 
 #[derive(Clone, Debug)]
@@ -31,10 +33,11 @@ pub struct GrpcApi {
     service: DaprServer<DaprService>,
     reflection: Reflection,
     api_log: bool,
+    metrics: Option<Arc<Catalogue>>,
 }
 
 impl GrpcApi {
-    pub fn new(api: Arc<Api>, options: Options) -> Self {
+    pub fn new(api: Arc<Api>, options: Options, metrics: Option<Arc<Catalogue>>) -> Self {
         let limit = if options.max_message == 0 { usize::MAX } else { options.max_message };
         let service = DaprServer::new(DaprService::new(api.clone()))
             .max_decoding_message_size(limit)
@@ -45,6 +48,7 @@ impl GrpcApi {
             service,
             reflection: Reflection::default(),
             api_log: options.api_log,
+            metrics,
         }
     }
 
@@ -53,11 +57,36 @@ impl GrpcApi {
             return refusal;
         }
         match self.access.method(request.uri().path()) {
-            Some(true) => unpack(self.service.clone().call(request).await),
+            Some(true) => self.own(request).await,
             Some(false) => denied(),
             None if Reflection::serves(request.uri().path()) => self.reflection.call(request).await,
-            None => proxy::from_app(&self.api, request.map(Body::from_incoming)).await,
+            None => {
+                let call = Served::proxied(self.metrics.as_ref(), request.uri(), request.headers());
+                let response = proxy::from_app(&self.api, request.map(Body::from_incoming)).await;
+                match call {
+                    None => response,
+                    Some(call) => call.response(response),
+                }
+            }
         }
+    }
+
+    /// A method of our own service.
+    async fn own(&self, request: Request<Incoming>) -> Response<Body> {
+        let mut service = self.service.clone();
+        let Some(call) = Served::unary(self.metrics.as_ref(), request.uri()) else {
+            let mut response = unpack(service.call(request).await);
+            status::take_counted(response.headers_mut());
+            return response;
+        };
+        let mut response = unpack(service.call(call.request(request)).await);
+        if let Some(counted) = status::take_counted(response.headers_mut())
+            && let Some(errors) = self.metrics.as_ref().and_then(|m| m.errors.as_ref())
+            && let Some((category, code)) = counted.to_str().ok().and_then(|c| c.split_once('/'))
+        {
+            errors.record(category, code);
+        }
+        call.response(response)
     }
 }
 

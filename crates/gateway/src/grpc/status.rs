@@ -1,16 +1,31 @@
 use dapr_errors::{ApiError, Code};
 use dapr_transport::{Body, grpc};
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use tonic::Status;
+
+/// Carries category and code of an error from the handler, which generated
+/// code surrounds, to where it is counted. It never leaves this process.
+const COUNTED: &str = "dapr-internal-error-code";
 
 /// A catalogue error as the status that generated services answer with.
 pub fn from_api(error: &ApiError) -> Status {
-    Status::with_details(
+    let mut status = Status::with_details(
         tonic::Code::from_i32(error.code as i32),
         error.message.clone(),
         error.to_grpc_details(),
-    )
+    );
+    if let Some(category) = error.category()
+        && let Ok(counted) = format!("{category}/{}", error.tag).parse()
+    {
+        status.metadata_mut().insert(COUNTED, counted);
+    }
+    status
+}
+
+/// Category and code of the error that an answer is; takes them away.
+pub fn take_counted(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    headers.remove(COUNTED)
 }
 
 /// An answer that is only a status, for calls that no generated service sees.

@@ -1,5 +1,6 @@
 //! Answers of the HTTP API.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -43,7 +44,19 @@ pub fn text(status: StatusCode, body: impl Into<String>) -> Response<Body> {
 }
 
 pub fn error(error: &ApiError) -> Response<Body> {
-    json_with(StatusCode::from_u16(error.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), error.to_json())
+    let status = StatusCode::from_u16(error.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json_with(status, error.to_json());
+    if let Some(category) = error.category() {
+        response.extensions_mut().insert(Counted { category, code: error.tag.clone() });
+    }
+    response
+}
+
+/// What the error code metric counts an answer as: an extension of it.
+#[derive(Clone, Debug)]
+pub(super) struct Counted {
+    pub category: &'static str,
+    pub code: Cow<'static, str>,
 }
 
 /// Adds response metadata as `metadata.<k>` headers; what cannot be a header

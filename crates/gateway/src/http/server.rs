@@ -155,6 +155,11 @@ impl HttpApi {
             line.write(&response, elapsed);
         }
         if let (Some(metrics), Some(path)) = (&self.metrics, path) {
+            if let Some(errors) = &metrics.errors
+                && let Some(counted) = response.extensions().get::<reply::Counted>()
+            {
+                errors.record(counted.category, &counted.code);
+            }
             let size = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
             metrics.http_server.record(
                 method.as_str(),

@@ -1,0 +1,247 @@
+//! `grpc_io_*` of the two gRPC servers (runtime.md §9.2).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use dapr_errors::Code;
+use dapr_telemetry::metrics::catalogue::Catalogue;
+use dapr_transport::{Body, BodyError, grpc};
+use http::{HeaderMap, Request, Response, Uri};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// Methods of our own service that are streams: these are not counted.
+const STREAMS: [&str; 6] = [
+    "SubscribeTopicEventsAlpha1",
+    "SubscribeActorEventsAlpha1",
+    "SubscribeConfigurationAlpha1",
+    "SubscribeConfiguration",
+    "EncryptAlpha1",
+    "DecryptAlpha1",
+];
+/// Bytes that precede a message on the wire.
+const FRAME_HEAD: u64 = 5;
+
+/// As what a call is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Unary,
+    /// Proxied for the application.
+    Served,
+    /// Proxied for another sidecar: counted among the calls made.
+    Called,
+}
+
+/// One call that is being served.
+pub struct Served {
+    metrics: Arc<Catalogue>,
+    kind: Kind,
+    /// Holds the method: sharing it costs less than copying that.
+    uri: Uri,
+    started: Instant,
+    received: Arc<AtomicU64>,
+    sent: u64,
+}
+
+impl Served {
+    /// A call of our own service; `None` when nothing is counted.
+    pub fn unary(metrics: Option<&Arc<Catalogue>>, uri: &Uri) -> Option<Self> {
+        let method = uri.path().rsplit('/').next().unwrap_or_default();
+        let metrics = metrics.filter(|_| !STREAMS.contains(&method))?;
+        Some(Self::new(metrics, Kind::Unary, uri))
+    }
+
+    /// A call that the application makes through the proxy. Only those that
+    /// name their target with `dapr-app-id` are counted.
+    pub fn proxied(metrics: Option<&Arc<Catalogue>>, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+        metrics.filter(|_| headers.contains_key("dapr-app-id")).map(|m| Self::new(m, Kind::Served, uri))
+    }
+
+    /// The same for a call that another sidecar passes on.
+    pub fn passed_on(metrics: Option<&Arc<Catalogue>>, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+        metrics.filter(|_| headers.contains_key("dapr-app-id")).map(|m| Self::new(m, Kind::Called, uri))
+    }
+
+    fn new(metrics: &Arc<Catalogue>, kind: Kind, uri: &Uri) -> Self {
+        Self {
+            metrics: metrics.clone(),
+            kind,
+            uri: uri.clone(),
+            started: Instant::now(),
+            received: Arc::default(),
+            sent: 0,
+        }
+    }
+
+    /// Counts what the request brings.
+    pub fn request(&self, request: Request<Incoming>) -> Request<Counting> {
+        request.map(|body| Counting { body, bytes: self.received.clone() })
+    }
+
+    /// Records the call once its answer has ended.
+    pub fn response(self, response: Response<Body>) -> Response<Body> {
+        if let Some((code, _)) = grpc::status_of(response.headers()) {
+            self.end(code);
+            return response;
+        }
+        response.map(|body| Body::boxed(Watched { body, call: Some(self) }))
+    }
+
+    fn end(self, code: i32) {
+        let (method, status) = (self.uri.path(), Code::from_i32(code).name());
+        let (grpc, elapsed) = (&self.metrics.grpc, self.started.elapsed());
+        match self.kind {
+            Kind::Unary => {
+                let size = |bytes: u64| bytes.saturating_sub(FRAME_HEAD);
+                let received = size(self.received.load(Ordering::Relaxed));
+                let sent = if code == 0 { size(self.sent) } else { 0 };
+                grpc.served(method, status, received, sent, elapsed);
+            }
+            Kind::Served => grpc.served_stream(method, status, elapsed),
+            Kind::Called => grpc.called_stream(method, status, elapsed),
+        }
+    }
+}
+
+/// A request body that counts its bytes.
+pub struct Counting {
+    body: Incoming,
+    bytes: Arc<AtomicU64>,
+}
+
+impl HttpBody for Counting {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A response body that records its call when it ends. One that is left
+/// before its end was cancelled.
+struct Watched {
+    body: Body,
+    call: Option<Served>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(call) = &mut self.call {
+            match &frame {
+                Some(Ok(frame)) if frame.is_data() => {
+                    call.sent += frame.data_ref().map_or(0, |d| d.len() as u64);
+                }
+                Some(Ok(frame)) => {
+                    let status = frame.trailers_ref().and_then(grpc::status_of);
+                    let code = status.map_or(Code::Unknown as i32, |(code, _)| code);
+                    self.finish(code);
+                }
+                Some(Err(_)) | None => self.finish(Code::Unknown as i32),
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Watched {
+    fn finish(&mut self, code: i32) {
+        if let Some(call) = self.call.take() {
+            call.end(code);
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.finish(Code::Canceled as i32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dapr_telemetry::metrics::catalogue::CatalogueOptions;
+    use dapr_telemetry::metrics::{Registry, RegistryOptions};
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn catalogue() -> (Registry, Arc<Catalogue>) {
+        let registry = Registry::new(RegistryOptions::default()).unwrap();
+        let catalogue = Catalogue::new(&registry, &CatalogueOptions::default());
+        (registry, Arc::new(catalogue))
+    }
+
+    fn trailers(code: i32) -> Body {
+        let mut map = HeaderMap::new();
+        map.insert("grpc-status", HeaderValue::from(code));
+        let frames =
+            [Ok::<_, BodyError>(Frame::data(Bytes::from_static(b"\0\0\0\0\x01x"))), Ok(Frame::trailers(map))];
+        Body::boxed(http_body_util::StreamBody::new(futures::stream::iter(frames)))
+    }
+
+    async fn drain(response: Response<Body>) {
+        let mut body = response.into_body();
+        while http_body_util::BodyExt::frame(&mut body).await.is_some() {}
+    }
+
+    #[tokio::test]
+    async fn a_call_is_recorded_with_the_status_of_its_trailers() {
+        let (registry, catalogue) = catalogue();
+        let uri = Uri::from_static("/dapr.proto.runtime.v1.Dapr/GetState");
+        let call = Served::unary(Some(&catalogue), &uri).unwrap();
+        drain(call.response(Response::new(trailers(0)))).await;
+        let call = Served::unary(Some(&catalogue), &uri).unwrap();
+        drop(call.response(Response::new(trailers(0))));
+        let text = registry.render();
+        let method = "grpc_server_method=\"/dapr.proto.runtime.v1.Dapr/GetState\"";
+        for line in [
+            format!("dapr_grpc_io_server_completed_rpcs{{{method},grpc_server_status=\"OK\"}} 1"),
+            format!("dapr_grpc_io_server_completed_rpcs{{{method},grpc_server_status=\"Canceled\"}} 1"),
+            format!("dapr_grpc_io_server_sent_bytes_per_rpc_sum{{{method}}} 1"),
+        ] {
+            assert!(text.contains(&line), "{line} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn streams_and_unnamed_targets_are_not_counted() {
+        let (_, catalogue) = catalogue();
+        let stream = Uri::from_static("/dapr.proto.runtime.v1.Dapr/SubscribeConfiguration");
+        assert!(Served::unary(Some(&catalogue), &stream).is_none());
+        assert!(Served::proxied(Some(&catalogue), &stream, &HeaderMap::new()).is_none());
+        assert!(Served::unary(None, &Uri::from_static("/a/b")).is_none());
+    }
+}
