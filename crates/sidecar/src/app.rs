@@ -7,6 +7,7 @@ use dapr_app_channel::AppChannel;
 use dapr_app_channel::health::{AppHealth, ProbeOptions};
 use dapr_kernel::AppIdentity;
 use dapr_kernel::tasks::TaskGroup;
+use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::Body;
 use http::{Method, Request, StatusCode};
 
@@ -15,7 +16,12 @@ use crate::options::Options;
 const SCOPE: &str = "dapr.runtime";
 
 /// The channel, when the application has a port.
-pub fn channel(options: &Options, health: &AppHealth, tasks: &TaskGroup) -> Option<AppChannel> {
+pub fn channel(
+    options: &Options,
+    health: &AppHealth,
+    metrics: Option<Arc<Catalogue>>,
+    tasks: &TaskGroup,
+) -> Option<AppChannel> {
     if options.app.port == 0 {
         tracing::warn!(target: SCOPE, "App channel is not initialized. Did you configure an app-port?");
         return None;
@@ -28,6 +34,7 @@ pub fn channel(options: &Options, health: &AppHealth, tasks: &TaskGroup) -> Opti
         token: options.app.token.clone(),
         max_response_head: options.max_header,
         max_message: options.max_body.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
+        metrics,
     };
     if let Some(limit) = options.app.max_concurrency {
         tracing::info!(target: SCOPE, "app max concurrency set to {limit}");

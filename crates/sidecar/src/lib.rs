@@ -15,6 +15,7 @@ mod processor;
 mod program;
 mod servers;
 mod sidecar;
+mod telemetry;
 mod wait;
 
 pub use program::main;

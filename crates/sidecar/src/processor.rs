@@ -18,6 +18,7 @@ use dapr_resources::Component;
 use dapr_resources::Resource;
 use dapr_resources::metadata::SecretRef;
 use dapr_resources::template::{ProcessEnv, TemplateContext};
+use dapr_telemetry::metrics::catalogue::Catalogue;
 
 const SCOPE: &str = "dapr.runtime.processor";
 /// Categories that component types may begin with.
@@ -44,6 +45,7 @@ pub struct Processor {
     pub secrets: SecretsService,
     pub metadata: MetadataService,
     pub tasks: TaskGroup,
+    pub metrics: Option<Arc<Catalogue>>,
 }
 
 /// A component that failed although it must not.
@@ -107,6 +109,9 @@ impl Processor {
         match self.start(component).await {
             Ok(()) => {
                 tracing::info!(target: SCOPE, "Component loaded: {log_name}");
+                if let Some(metrics) = &self.metrics {
+                    metrics.runtime.component_loaded();
+                }
                 Ok(())
             }
             Err(reason) => {
@@ -137,12 +142,67 @@ impl Processor {
         let timeout = component.init_timeout_or_default();
         match tokio::time::timeout(timeout, self.create(&component, &kind)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(reason)) => Err(reason.describe(&log_name)),
-            Err(_) => Err(Failure::Init(format!(
-                "init timeout for component {log_name} exceeded after {}",
-                seconds(timeout)
-            ))
-            .describe(&log_name)),
+            Ok(Err(failure)) => Err(self.failed(&component, failure)),
+            Err(_) => {
+                let elapsed = seconds(timeout);
+                let text = format!("init timeout for component {log_name} exceeded after {elapsed}");
+                Err(self.failed(&component, Failure::Init(text)))
+            }
+        }
+    }
+
+    fn failed(&self, component: &Component, failure: Failure) -> String {
+        if let Some(metrics) = &self.metrics {
+            metrics.runtime.component_failed(&component.component_type, failure.kind(), &component.name);
+        }
+        failure.describe(&component.log_name())
+    }
+
+    fn initialized(&self, component: &Component) {
+        if let Some(metrics) = &self.metrics {
+            metrics.runtime.component_initialized(&component.component_type);
+        }
+    }
+
+    /// Takes every component away from its block and closes it, all at once
+    /// (runtime.md §2.5).
+    pub async fn close_all(&self) {
+        let components = self.metadata.components();
+        futures::future::join_all(components.iter().map(|c| self.close(c))).await;
+    }
+
+    async fn close(&self, component: &ComponentInfo) {
+        let ComponentInfo { name, component_type, version, .. } = component;
+        let version = if version.is_empty() { String::new() } else { format!("/{version}") };
+        tracing::info!(target: SCOPE, "Shutting down component {name} ({component_type}{version})");
+        let category = component_type.to_lowercase();
+        match category.split('.').next().unwrap_or_default() {
+            "state" => {
+                if let Some(removed) = self.state.remove(name) {
+                    removed.store.close().await;
+                }
+            }
+            "pubsub" => {
+                if let Some(removed) = self.pubsub.remove(name) {
+                    removed.close().await;
+                }
+            }
+            "secretstores" => {
+                if let Some(removed) = self.secrets.remove(name) {
+                    removed.close().await;
+                }
+            }
+            "bindings" => {
+                let (output, input) = self.bindings.remove(name).unwrap_or_default();
+                if let Some(input) = input {
+                    input.close().await;
+                }
+                if let Some(output) = output {
+                    output.close().await;
+                }
+            }
+            // Nothing else is loaded.
+            _ => {}
         }
     }
 
@@ -168,6 +228,9 @@ impl Processor {
             "bindings" => self.create_bindings(component, context).await?,
             _ => return Err(Failure::Creation(not_found(component))),
         };
+        if kind.split('.').next() != Some("bindings") {
+            self.initialized(component);
+        }
         self.metadata.add_component(ComponentInfo {
             name: component.name.clone(),
             component_type: component.component_type.clone(),
@@ -265,11 +328,13 @@ impl Processor {
             };
             let binding = constructor(context.clone()).await?;
             self.bindings.add_input(&component.name, binding, config);
+            self.initialized(component);
             capabilities.push("INPUT_BINDING".to_owned());
         }
         if let Some(constructor) = output.filter(|_| wanted("output")) {
             let binding = constructor(context).await?;
             self.bindings.add_output(&component.name, binding);
+            self.initialized(component);
             capabilities.push("OUTPUT_BINDING".to_owned());
         }
         Ok(capabilities)
@@ -289,6 +354,14 @@ impl From<InitError> for Failure {
 }
 
 impl Failure {
+    /// As metrics name it.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Creation(_) => "creation",
+            Self::Init(_) => "init",
+        }
+    }
+
     fn describe(&self, log_name: &str) -> String {
         let (kind, verb, reason) = match self {
             Self::Creation(reason) => ("CREATE_COMPONENT_FAILURE", "creation", reason),

@@ -7,6 +7,7 @@ use dapr_gateway::grpc::{self, GrpcApi, InternalApi};
 use dapr_gateway::http::{self as http_api, HttpApi};
 use dapr_gateway::{Api, http::reply};
 use dapr_kernel::tasks::TaskGroup;
+use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::Body;
 use dapr_transport::listen::{self, BIND_PATIENCE, Listener};
 use dapr_transport::server::{self, Peer, Protocol, Service};
@@ -21,7 +22,7 @@ pub struct Plan {
     pub api: Arc<Api>,
     pub http: http_api::Options,
     pub grpc: grpc::Options,
-    pub metrics: Option<std::sync::Arc<dapr_telemetry::metrics::catalogue::Catalogue>>,
+    pub metrics: Option<Arc<Catalogue>>,
 }
 
 /// Binds the port for other sidecars before anything else: it accepts
@@ -45,7 +46,7 @@ fn stable_or_any(options: &Options) -> u16 {
 
 /// Opens every listener and serves until `tasks` stops.
 pub async fn start(options: &Options, plan: Plan, tasks: &TaskGroup) -> Result<(), String> {
-    let grpc = Arc::new(GrpcApi::new(plan.api.clone(), plan.grpc));
+    let grpc = Arc::new(GrpcApi::new(plan.api.clone(), plan.grpc, plan.metrics.clone()));
     let grpc_settings = server::Options::grpc(grpc_header_list(options));
     let listen = &options.listen;
     let app = options.identity.app_id();
@@ -90,10 +91,17 @@ pub async fn start(options: &Options, plan: Plan, tasks: &TaskGroup) -> Result<(
 }
 
 /// Serves other sidecars on the reserved port.
-pub fn start_internal(options: &Options, listener: Listener, port: u16, api: Arc<Api>, tasks: &TaskGroup) {
+pub fn start_internal(
+    options: &Options,
+    listener: Listener,
+    port: u16,
+    api: Arc<Api>,
+    metrics: Option<Arc<Catalogue>>,
+    tasks: &TaskGroup,
+) {
     let max = options.max_body.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     let settings = server::Options::grpc(grpc_header_list(options));
-    serve(listener, Arc::new(InternalApi::new(api, max)), settings, tasks);
+    serve(listener, Arc::new(InternalApi::new(api, max, metrics)), settings, tasks);
     let address = &options.listen.internal_address;
     tracing::info!(target: "dapr.runtime", "Internal gRPC server is running on {address}:{port}");
 }

@@ -9,8 +9,8 @@ use dapr_blocks::bindings::{self, BindingsService};
 use dapr_blocks::invoke::{self, InvokeService};
 use dapr_blocks::metadata::{self, AppConnection, AppHealthProperties, MetadataService};
 use dapr_blocks::pubsub::{self, Description, PubSubService, Route};
-use dapr_blocks::secrets::SecretsService;
-use dapr_blocks::state::StateService;
+use dapr_blocks::secrets::{self, SecretsService};
+use dapr_blocks::state::{self, StateService};
 use dapr_components::nameresolution::{Instance, NameResolver, ResolverContext};
 use dapr_components::registry::Registry as Components;
 use dapr_gateway::{Api, ApiAccess, Control, grpc, http as http_api};
@@ -24,12 +24,12 @@ use dapr_resources::Subscription;
 use dapr_resources::configuration::Configuration;
 use dapr_resources::loader::{LoadContext, load_components, load_configuration, load_subscriptions};
 use dapr_resources::template::{ProcessEnv, TemplateContext};
-use dapr_telemetry::metrics::catalogue::{Catalogue, CatalogueOptions};
-use dapr_telemetry::metrics::{HttpLabelOptions, LabelRule, Registry, RegistryOptions, Rule};
+use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::listen::Listener;
 
 use crate::options::Options;
 use crate::processor::Processor;
+use crate::telemetry::Telemetry;
 use crate::{VERSION, app, drain, endpoints, host, policies, servers};
 
 const SCOPE: &str = "dapr.runtime";
@@ -67,11 +67,6 @@ struct Run {
     telemetry: Telemetry,
 }
 
-struct Telemetry {
-    registry: Option<Registry>,
-    catalogue: Option<Arc<Catalogue>>,
-}
-
 impl Sidecar {
     pub fn build(options: Options, registry: Components) -> Self {
         Self { options, registry }
@@ -106,7 +101,10 @@ impl Run {
         for target in ["grpc-api-server", "grpc-internal-server"] {
             health.add_target(target);
         }
-        let (policies, resiliencies) = policies::load(&options.resource_dirs, identity.app_id());
+        let telemetry = Telemetry::new(&options, &config);
+        let metrics = telemetry.catalogue.clone();
+        let (policies, resiliencies) =
+            policies::load(&options.resource_dirs, identity.app_id(), metrics.clone());
         let internal = match servers::reserve_internal(&options).await {
             Ok(reserved) => reserved,
             Err(error) => {
@@ -120,8 +118,8 @@ impl Run {
             app_id: identity.app_id().to_owned(),
             namespace_env: Some(identity.namespace_env().to_owned()),
         };
-        let telemetry = Telemetry::new(&options, &config);
-        let services = Services::new(&options, &config, policies, resiliencies, host, internal.1, &tasks);
+        let plan = Surroundings { policies, resiliencies, metrics: metrics.clone(), tasks: tasks.clone() };
+        let services = Services::new(&options, &config, host, internal.1, plan);
         let api = Arc::new(services.api(&options, health.clone()));
         let templates = TemplateContext {
             app_id: identity.app_id().to_owned(),
@@ -139,6 +137,7 @@ impl Run {
             secrets: api.secrets.clone(),
             metadata: api.metadata.clone(),
             tasks: tasks.clone(),
+            metrics,
         };
         Ok(Self {
             options,
@@ -232,7 +231,8 @@ impl Run {
         self.api.metadata.set_http_endpoints(endpoints.iter().map(|e| e.name.clone()).collect());
         self.api.invoke.set_http_endpoints(endpoints);
         self.load_subscriptions()?;
-        let channel = app::channel(&self.options, &self.app_health, &self.tasks);
+        let channel =
+            app::channel(&self.options, &self.app_health, self.telemetry.catalogue.clone(), &self.tasks);
         self.set_app_channel(channel);
         for store in self.api.secrets.unmatched_scopes() {
             tracing::warn!(
@@ -271,7 +271,12 @@ impl Run {
                 self.api.invoke.set_resolver(resolver);
                 tracing::info!(target: SCOPE, "Initialized name resolution to {name}");
             }
-            Err(error) => tracing::error!(target: SCOPE, "failed to init name resolution: {error}"),
+            Err(error) => {
+                if let Some(metrics) = &self.telemetry.catalogue {
+                    metrics.runtime.component_failed("nameResolution", error.kind(), name);
+                }
+                tracing::error!(target: SCOPE, "failed to init name resolution: {error}");
+            }
         }
     }
 
@@ -280,13 +285,15 @@ impl Run {
         name: &str,
         version: &str,
         configuration: serde_json::Value,
-    ) -> Result<Arc<dyn NameResolver>, String> {
+    ) -> Result<Arc<dyn NameResolver>, ResolverFailure> {
         let kinds = &self.processor.registry.name_resolvers;
         let shown = if version.is_empty() { "v1" } else { version };
         let constructor = kinds
             .find(&format!("nameresolution.{name}"), version)
             .or_else(|| kinds.find(name, version))
-            .ok_or_else(|| format!("couldn't find name resolver {name}/{shown}"))?;
+            .ok_or_else(|| {
+                ResolverFailure::Creation(format!("couldn't find name resolver {name}/{shown}"))
+            })?;
         let listen = &self.options.listen;
         let context = ResolverContext {
             configuration,
@@ -299,7 +306,7 @@ impl Run {
             },
             tasks: self.tasks.clone(),
         };
-        constructor(context).await.map_err(|e| e.to_string())
+        constructor(context).await.map_err(|e| ResolverFailure::Init(e.to_string()))
     }
 
     async fn load_components(&self) -> Result<(), String> {
@@ -373,7 +380,8 @@ impl Run {
         servers::start(&self.options, plan, &self.tasks).await?;
         self.health.add_target("grpc-api-server").ready();
         if let Some((listener, port)) = self.internal.take() {
-            servers::start_internal(&self.options, listener, port, self.api.clone(), &self.tasks);
+            let metrics = self.telemetry.catalogue.clone();
+            servers::start_internal(&self.options, listener, port, self.api.clone(), metrics, &self.tasks);
         }
         self.health.add_target("grpc-internal-server").ready();
         Ok(())
@@ -408,20 +416,33 @@ impl Run {
         self.api.bindings.stop_inputs().await;
         self.api.pubsub.stop_subscriptions().await;
         self.api.pubsub.stop_streams().await;
-        for component in self.api.metadata.components() {
-            let version =
-                if component.version.is_empty() { String::new() } else { format!("/{}", component.version) };
-            tracing::info!(target: SCOPE, "Shutting down component {} ({}{version})", component.name, component.component_type);
-        }
+        // Requests in flight still use the components.
         let limit = self.options.grace.unwrap_or(Duration::MAX);
         self.tasks.stop(limit).await;
+        let resolver = self.api.invoke.take_resolver();
+        let close_resolver = async {
+            if let Some(resolver) = resolver {
+                resolver.close().await;
+            }
+        };
+        tokio::join!(self.processor.close_all(), close_resolver);
         tracing::info!(target: SCOPE, "Dapr runtime stopped");
     }
+}
+
+/// What every service is given.
+struct Surroundings {
+    policies: Policies,
+    /// Names of the resources that the policies come from.
+    resiliencies: Vec<String>,
+    metrics: Option<Arc<Catalogue>>,
+    tasks: TaskGroup,
 }
 
 /// The services before they become the API.
 struct Services {
     invoke: InvokeService,
+    state: StateService,
     pubsub: PubSubService,
     bindings: BindingsService,
     secrets: SecretsService,
@@ -432,12 +453,11 @@ impl Services {
     fn new(
         options: &Options,
         config: &Configuration,
-        policies: Policies,
-        resiliencies: Vec<String>,
         host: IpAddr,
         internal_port: u16,
-        tasks: &TaskGroup,
+        surroundings: Surroundings,
     ) -> Self {
+        let Surroundings { policies, resiliencies, metrics, tasks } = surroundings;
         let identity = options.identity.clone();
         Self {
             invoke: InvokeService::new(invoke::Options {
@@ -449,20 +469,32 @@ impl Services {
                 max_header_list: servers::grpc_header_list(options),
                 policies: policies.clone(),
                 tasks: tasks.clone(),
+                metrics: metrics.clone(),
+            }),
+            state: StateService::new(state::Options {
+                identity: identity.clone(),
+                policies: policies.clone(),
+                metrics: metrics.clone(),
             }),
             pubsub: PubSubService::new(pubsub::Options {
                 identity: identity.clone(),
                 policies: policies.clone(),
                 tasks: tasks.clone(),
                 skip_programmatic: options.disabled_endpoints.subscribe,
+                metrics: metrics.clone(),
             }),
             bindings: BindingsService::new(bindings::Options {
                 identity: identity.clone(),
-                policies,
-                tasks: tasks.clone(),
+                policies: policies.clone(),
+                tasks,
                 options_timeout: options.binding_options_timeout,
+                metrics: metrics.clone(),
             }),
-            secrets: SecretsService::new(config.secrets.scopes.clone()),
+            secrets: SecretsService::new(secrets::Options {
+                scopes: config.secrets.scopes.clone(),
+                policies,
+                metrics,
+            }),
             metadata: MetadataService::new(metadata::Options {
                 identity,
                 runtime_version: VERSION.to_owned(),
@@ -477,7 +509,7 @@ impl Services {
         Api {
             identity: options.identity.clone(),
             invoke: self.invoke,
-            state: StateService::new(options.identity.clone()),
+            state: self.state,
             pubsub: self.pubsub,
             bindings: self.bindings,
             secrets: self.secrets,
@@ -490,48 +522,22 @@ impl Services {
     }
 }
 
-impl Telemetry {
-    fn new(options: &Options, config: &Configuration) -> Self {
-        if options.listen.metrics.is_none() || !config.metric.is_enabled() {
-            return Self { registry: None, catalogue: None };
+/// Why there is no resolver.
+#[derive(Debug, thiserror::Error)]
+enum ResolverFailure {
+    #[error("{0}")]
+    Creation(String),
+    #[error("{0}")]
+    Init(String),
+}
+
+impl ResolverFailure {
+    /// As metrics name it.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Creation(_) => "creation",
+            Self::Init(_) => "init",
         }
-        let rules = config
-            .metric
-            .rules
-            .iter()
-            .map(|r| Rule {
-                name: r.name.clone(),
-                labels: r
-                    .labels
-                    .iter()
-                    .map(|l| LabelRule { name: l.name.clone(), regex: l.regex.clone().into_iter().collect() })
-                    .collect(),
-            })
-            .collect();
-        let settings = RegistryOptions {
-            app_id: Some(options.identity.app_id().to_owned()),
-            rules,
-            ..RegistryOptions::default()
-        };
-        let registry = Registry::new(settings.clone()).unwrap_or_else(|error| {
-            tracing::error!(target: SCOPE, "failed to enable metrics rules: {error}");
-            Registry::without_rules(settings)
-        });
-        let buckets = config.metric.latency_distribution_buckets.clone().unwrap_or_default();
-        let catalogue = Catalogue::new(
-            &registry,
-            &CatalogueOptions {
-                namespace: options.identity.namespace_env().to_owned(),
-                latency_buckets: buckets.into_iter().map(|b| b as f64).collect(),
-                http: HttpLabelOptions {
-                    increased_cardinality: config.metric.increased_cardinality(),
-                    path_matching: config.metric.path_matching().to_vec(),
-                    exclude_verbs: config.metric.excludes_verbs(),
-                },
-                record_error_codes: config.metric.records_error_codes(),
-            },
-        );
-        Self { registry: Some(registry), catalogue: Some(Arc::new(catalogue)) }
     }
 }
 
