@@ -1,0 +1,27 @@
+//! Harness for the tests of the built programs: starts sidecars, fake
+//! applications and a Redis server on free ports of this machine, each in a
+//! scratch folder, and ends them when their value goes out of scope.
+//!
+//! It must not know any crate of the project: what a test sees here is what a
+//! user sees, a process with flags, files and ports. Entry types:
+//! [`Sidecar`], [`FakeApp`], [`Client`], [`Redis`], [`Scratch`].
+#![forbid(unsafe_code)]
+
+mod app;
+mod client;
+mod ports;
+mod process;
+mod redis;
+mod scratch;
+pub mod sdk;
+mod sidecar;
+mod wait;
+
+pub use app::{Chunks, FakeApp, Request, Response, respond, respond_json, respond_stream};
+pub use client::{Answer, Client};
+pub use ports::{free_port, taken_port};
+pub use process::Process;
+pub use redis::Redis;
+pub use scratch::Scratch;
+pub use sidecar::{Options, Sidecar};
+pub use wait::{START_TIMEOUT, eventually};
