@@ -2,12 +2,18 @@
 //! contains under that program's own name (cli.md §12.1).
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use dapr_cli::Program;
 
 /// What this executable can run as besides the command itself.
-const PROGRAMS: &[Program] = &[];
+const PROGRAMS: &[Program] = &[Program { name: "daprd", run: daprd }];
+
+/// The sidecar wants its arguments without the program's name.
+fn daprd(args: Vec<OsString>) -> ExitCode {
+    dapr_sidecar::main(args.into_iter().skip(1).collect())
+}
 
 fn main() -> ExitCode {
     dapr_cli::main(std::env::args_os().collect(), PROGRAMS)

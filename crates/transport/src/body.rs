@@ -153,6 +153,13 @@ impl Body {
         Ok(rest.map(BytesMut::freeze).or(first).unwrap_or_default())
     }
 
+    /// Reads and throws away at most `limit` bytes: a peer that is still sending
+    /// should be able to read its answer.
+    pub async fn drain(self, limit: u64) {
+        let mut body = self.limited(Some(limit));
+        while let Some(Ok(_)) = body.frame().await {}
+    }
+
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.source {
             Source::Empty => Poll::Ready(None),
