@@ -73,7 +73,7 @@ pub struct Options {
     pub identity: AppIdentity,
     pub runtime_version: String,
     pub enabled_features: Vec<String>,
-    pub app_connection: Option<AppConnection>,
+    pub app_connection: AppConnection,
     pub resiliencies: Vec<String>,
 }
 
@@ -160,16 +160,11 @@ impl Document {
         list(&mut out, "subscriptions", self.subscriptions.iter().map(subscription_json));
         list(&mut out, "httpEndpoints", self.http_endpoints.iter().map(|n| json!({"name": n})));
         list(&mut out, "resiliencies", self.options.resiliencies.iter().map(|n| json!({"name": n})));
-        out.insert(
-            "appConnectionProperties".into(),
-            self.options.app_connection.as_ref().map_or_else(|| json!({}), connection_json),
-        );
+        out.insert("appConnectionProperties".into(), connection_json(&self.options.app_connection));
         out.insert(
             "actorRuntime".into(),
             json!({"runtimeStatus": "DISABLED", "hostReady": false, "placement": "placement: disconnected"}),
         );
-        out.insert("scheduler".into(), json!({}));
-        out.insert("workflows".into(), json!({}));
         Value::Object(out)
     }
 }

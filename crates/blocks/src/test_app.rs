@@ -71,6 +71,7 @@ impl TestApp {
             token: None,
             max_response_head: 1 << 16,
             max_message: 0,
+            metrics: None,
         };
         let health = AppHealth::new();
         health.set(true);

@@ -541,8 +541,8 @@ impl ResolverFailure {
     }
 }
 
-fn connection(options: &Options) -> Option<AppConnection> {
-    (options.app.port != 0).then(|| AppConnection {
+fn connection(options: &Options) -> AppConnection {
+    AppConnection {
         port: options.app.port,
         protocol: options.app.protocol,
         channel_address: options.app.address.clone(),
@@ -553,7 +553,7 @@ fn connection(options: &Options) -> Option<AppConnection> {
             timeout: format_duration(h.timeout),
             threshold: h.threshold,
         }),
-    })
+    }
 }
 
 fn declared(subscription: Subscription) -> Result<Route, String> {

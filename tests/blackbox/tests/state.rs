@@ -81,7 +81,7 @@ async fn bulk_get(client: &Client) {
 }
 
 /// `rolls_back`: an operation that cannot be undoes the others. Redis does not
-/// (contract: components.md §3), the others do.
+/// (contract: components.md §3.3), the others do.
 async fn transactions(client: &Client, rolls_back: bool) {
     client.post(STORE, &json!([{"key": "t1", "value": 1}, {"key": "t2", "value": 1}])).await.expect(204);
     let path = format!("{STORE}/transaction");

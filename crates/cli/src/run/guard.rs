@@ -17,9 +17,11 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
+
+use super::group;
 
 const REQUEST: &str = "__guard";
 const DONE: &str = "done";
@@ -111,20 +113,23 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn end(watched: &BTreeMap<i32, bool>) {
-    let send = |pid: i32, group: bool, signal: Option<Signal>| match group {
-        true => killpg(Pid::from_raw(pid), signal),
-        false => kill(Pid::from_raw(pid), signal),
+    let send = |signal| {
+        for (pid, is_group) in watched {
+            match is_group {
+                true => group::signal(*pid, signal),
+                false => drop(kill(Pid::from_raw(*pid), signal)),
+            }
+        }
+    };
+    let is_alive = |(pid, is_group): (&i32, &bool)| match is_group {
+        true => group::is_alive(*pid),
+        false => kill(Pid::from_raw(*pid), None).is_ok(),
     };
     let deadline = Instant::now() + GRACE;
-    for (pid, group) in watched {
-        let _ = send(*pid, *group, Some(Signal::SIGTERM));
-    }
-    while watched.iter().any(|(pid, group)| send(*pid, *group, None).is_ok()) {
+    send(Signal::SIGTERM);
+    while watched.iter().any(is_alive) {
         if Instant::now() >= deadline {
-            for (pid, group) in watched {
-                let _ = send(*pid, *group, Some(Signal::SIGKILL));
-            }
-            return;
+            return send(Signal::SIGKILL);
         }
         std::thread::park_timeout(POLL);
     }

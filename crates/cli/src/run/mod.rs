@@ -5,6 +5,7 @@
 
 pub(crate) mod config;
 pub(crate) mod file;
+mod group;
 pub(crate) mod guard;
 mod logs;
 mod lookup;

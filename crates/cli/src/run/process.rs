@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dapr_kernel::tasks::TaskGroup;
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::group;
 use super::guard::Guard;
 
 /// How long a process may take to end after SIGTERM.
@@ -81,14 +81,11 @@ impl Process {
     }
 
     async fn stop_group(&self) {
-        let group = Pid::from_raw(self.pid);
         let deadline = Instant::now() + GRACE;
-        let mut signal = Some(Signal::SIGTERM);
-        // ESRCH: nobody is left. EPERM: somebody is, in an odd state.
-        while killpg(group, signal) != Err(Errno::ESRCH) {
-            signal = None;
+        group::signal(self.pid, Signal::SIGTERM);
+        while group::is_alive(self.pid) {
             if Instant::now() >= deadline {
-                self.kill();
+                group::signal(self.pid, Signal::SIGKILL);
                 break;
             }
             sleep(POLL).await;
@@ -98,12 +95,11 @@ impl Process {
 
     /// SIGKILL, to the whole group where there is one.
     pub fn kill(&self) {
-        let pid = Pid::from_raw(self.pid);
-        let _ = match self.leads_group {
-            true => killpg(pid, Signal::SIGKILL),
-            false if self.status().is_none() => kill(pid, Signal::SIGKILL),
-            false => Ok(()),
-        };
+        if self.leads_group {
+            group::signal(self.pid, Signal::SIGKILL);
+        } else if self.status().is_none() {
+            let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Between services' types and generated messages, where several methods
 //! share the shape.
 
-use dapr_blocks::metadata::{Document, SubscriptionInfo, SubscriptionKind};
+use dapr_blocks::metadata::{AppConnection, Document, SubscriptionInfo, SubscriptionKind};
 use dapr_wire::runtime::v1 as rt;
 
 pub fn metadata(document: Document) -> rt::GetMetadataResponse {
@@ -25,18 +25,7 @@ pub fn metadata(document: Document) -> rt::GetMetadataResponse {
             .into_iter()
             .map(|name| rt::MetadataHttpEndpoint { name })
             .collect(),
-        app_connection_properties: options.app_connection.map(|c| rt::AppConnectionProperties {
-            port: i32::from(c.port),
-            protocol: c.protocol.as_str().to_owned(),
-            channel_address: c.channel_address,
-            max_concurrency: c.max_concurrency,
-            health: c.health.map(|h| rt::AppConnectionHealthProperties {
-                health_check_path: h.path,
-                health_probe_interval: h.interval,
-                health_probe_timeout: h.timeout,
-                health_threshold: i32::try_from(h.threshold).unwrap_or(i32::MAX),
-            }),
-        }),
+        app_connection_properties: Some(connection(options.app_connection)),
         runtime_version: options.runtime_version,
         enabled_features: options.enabled_features,
         actor_runtime: Some(rt::ActorRuntime {
@@ -46,6 +35,21 @@ pub fn metadata(document: Document) -> rt::GetMetadataResponse {
         }),
         resiliencies: options.resiliencies.into_iter().map(|name| rt::MetadataResiliency { name }).collect(),
         ..Default::default()
+    }
+}
+
+fn connection(c: AppConnection) -> rt::AppConnectionProperties {
+    rt::AppConnectionProperties {
+        port: i32::from(c.port),
+        protocol: c.protocol.as_str().to_owned(),
+        channel_address: c.channel_address,
+        max_concurrency: c.max_concurrency,
+        health: c.health.map(|h| rt::AppConnectionHealthProperties {
+            health_check_path: h.path,
+            health_probe_interval: h.interval,
+            health_probe_timeout: h.timeout,
+            health_threshold: i32::try_from(h.threshold).unwrap_or(i32::MAX),
+        }),
     }
 }
 
