@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dapr_errors::Code;
-use dapr_telemetry::metrics::catalogue::Catalogue;
+use dapr_telemetry::metrics::catalogue::{Catalogue, MessageKind};
 use dapr_transport::{Body, BodyError, grpc};
 use http::{HeaderMap, Request, Response, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -25,6 +25,8 @@ const STREAMS: [&str; 6] = [
 ];
 /// Bytes that precede a message on the wire.
 const FRAME_HEAD: u64 = 5;
+/// Metadata that marks a proxied call as a stream.
+const STREAM: &str = "dapr-stream";
 
 /// As what a call is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub struct Served {
     /// Holds the method: sharing it costs less than copying that.
     uri: Uri,
     started: Instant,
+    /// Whom a proxied call is for.
+    target: Option<(String, MessageKind)>,
     received: Arc<AtomicU64>,
     sent: u64,
 }
@@ -58,12 +62,23 @@ impl Served {
     /// A call that the application makes through the proxy. Only those that
     /// name their target with `dapr-app-id` are counted.
     pub fn proxied(metrics: Option<&Arc<Catalogue>>, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
-        metrics.filter(|_| headers.contains_key("dapr-app-id")).map(|m| Self::new(m, Kind::Served, uri))
+        Self::proxy(metrics, Kind::Served, uri, headers)
     }
 
     /// The same for a call that another sidecar passes on.
     pub fn passed_on(metrics: Option<&Arc<Catalogue>>, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
-        metrics.filter(|_| headers.contains_key("dapr-app-id")).map(|m| Self::new(m, Kind::Called, uri))
+        Self::proxy(metrics, Kind::Called, uri, headers)
+    }
+
+    fn proxy(metrics: Option<&Arc<Catalogue>>, kind: Kind, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+        let target = headers.get("dapr-app-id")?.to_str().ok()?;
+        let metrics = metrics?;
+        // Callers say whether it is a stream: the sidecar cannot know.
+        let stream = headers.get(STREAM).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let message =
+            if dapr_gocompat::bools::is_truthy(stream) { MessageKind::Streaming } else { MessageKind::Unary };
+        metrics.invocation.request_sent(target, message);
+        Some(Self { target: Some((target.to_owned(), message)), ..Self::new(metrics, kind, uri) })
     }
 
     fn new(metrics: &Arc<Catalogue>, kind: Kind, uri: &Uri) -> Self {
@@ -72,6 +87,7 @@ impl Served {
             kind,
             uri: uri.clone(),
             started: Instant::now(),
+            target: None,
             received: Arc::default(),
             sent: 0,
         }
@@ -94,6 +110,10 @@ impl Served {
     fn end(self, code: i32) {
         let (method, status) = (self.uri.path(), Code::from_i32(code).name());
         let (grpc, elapsed) = (&self.metrics.grpc, self.started.elapsed());
+        if let Some((target, MessageKind::Unary)) = &self.target {
+            let number = u16::try_from(code).unwrap_or(Code::Unknown as u16);
+            self.metrics.invocation.response_received(target, number, elapsed);
+        }
         match self.kind {
             Kind::Unary => {
                 let size = |bytes: u64| bytes.saturating_sub(FRAME_HEAD);
@@ -233,6 +253,23 @@ mod tests {
             format!("dapr_grpc_io_server_sent_bytes_per_rpc_sum{{{method}}} 1"),
         ] {
             assert!(text.contains(&line), "{line} is not in {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proxied_call_is_an_invocation_of_its_target() {
+        let (registry, catalogue) = catalogue();
+        let uri = Uri::from_static("/helloworld.Greeter/SayHello");
+        let headers = HeaderMap::from_iter([("dapr-app-id".parse().unwrap(), HeaderValue::from_static("b"))]);
+        let call = Served::proxied(Some(&catalogue), &uri, &headers).unwrap();
+        drain(call.response(Response::new(trailers(5)))).await;
+        let text = registry.render();
+        for line in [
+            "dapr_runtime_service_invocation_req_sent_total{dst_app_id=\"b\",type=\"unary\"} 1",
+            "dapr_runtime_service_invocation_res_recv_total{src_app_id=\"b\",status=\"5\",type=\"unary\"} 1",
+            "grpc_server_method=\"/helloworld.Greeter/SayHello\",grpc_server_status=\"NotFound\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
         }
     }
 
