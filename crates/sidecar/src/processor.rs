@@ -424,3 +424,7 @@ pub async fn fetch_secrets(secrets: &SecretsService, store: &str, refs: &[Secret
     }
     out
 }
+
+#[cfg(test)]
+#[path = "processor_tests.rs"]
+mod tests;
