@@ -25,10 +25,21 @@ impl Meter {
 
     /// Makes a call and records how it ended.
     pub async fn watch<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let Some(handles) = &self.0 else { return call.await };
-        let started = Instant::now();
+        let started = self.start();
         let outcome = call.await;
-        handles[usize::from(outcome.is_ok())].record(started.elapsed());
+        self.end(started, outcome.is_ok());
         outcome
+    }
+
+    /// The beginning of a call that is too large a future to be handed over.
+    pub fn start(&self) -> Option<Instant> {
+        self.0.is_some().then(Instant::now)
+    }
+
+    /// The end of the call that began at `started`.
+    pub fn end(&self, started: Option<Instant>, success: bool) {
+        if let (Some(handles), Some(started)) = (&self.0, started) {
+            handles[usize::from(success)].record(started.elapsed());
+        }
     }
 }

@@ -218,7 +218,10 @@ struct Deliverer {
 impl EventHandler for Deliverer {
     async fn handle(&self, event: ReadEvent) -> Result<Option<Bytes>, String> {
         let Some(_in_flight) = self.drain.enter() else { return Err("input binding is closed".to_owned()) };
-        self.input.meter.watch(self.deliver(event)).await.inspect_err(|error| {
+        let started = self.input.meter.start();
+        let delivered = self.deliver(event).await;
+        self.input.meter.end(started, delivered.is_ok());
+        delivered.inspect_err(|error| {
             tracing::debug!(target: SCOPE, "error from app consumer for binding [{}]: {error}", self.input.name);
         })
     }

@@ -21,7 +21,7 @@ use dapr_wire::internals::v1::{ApiVersion, InternalInvokeRequest, ListStringValu
 use http::{HeaderMap, HeaderValue};
 use parking_lot::RwLock;
 
-use super::external::External;
+use super::external::{Endpoint, External};
 use super::headers::{Spelling, to_wire};
 use super::peer::{self, PeerError};
 use super::target::AppAddress;
@@ -227,13 +227,13 @@ impl InvokeService {
         let own = self.identity();
         if let Some(endpoint) = self.0.external.named(target) {
             let endpoint = endpoint.map_err(|e| InvokeError::new(Code::Internal, e))?;
-            return self.sent(target, endpoint.call(request)).await;
+            return self.call_external(target, endpoint, request).await;
         }
         match AppAddress::parse(target, own.namespace()) {
             Err(error) => Err(InvokeError::new(Code::InvalidArgument, error.to_string())),
             Ok(AppAddress::Url(url)) => {
                 let endpoint = self.0.external.url(&url).map_err(|e| InvokeError::new(Code::Internal, e))?;
-                self.sent(target, endpoint.call(request)).await
+                self.call_external(target, endpoint, request).await
             }
             Ok(AppAddress::App { id, namespace }) if id == own.app_id() && namespace == own.namespace() => {
                 self.invoke_local(request).await
@@ -242,19 +242,29 @@ impl InvokeService {
         }
     }
 
-    /// Counts a call that leaves this sidecar, and its answer.
-    async fn sent<E>(
-        &self,
-        to: &str,
-        call: impl Future<Output = Result<InvokeResponse, E>>,
-    ) -> Result<InvokeResponse, E> {
-        let Some(metrics) = &self.0.options.metrics else { return call.await };
+    /// Counts a call that leaves this sidecar; `None` without metrics.
+    fn sending(&self, to: &str) -> Option<Instant> {
+        let metrics = self.0.options.metrics.as_ref()?;
         metrics.invocation.request_sent(to, MessageKind::Unary);
-        let started = Instant::now();
-        let answer = call.await;
-        if let Ok(answer) = &answer {
-            metrics.invocation.response_received(to, status_number(&answer.status), started.elapsed());
+        Some(Instant::now())
+    }
+
+    /// Counts the answer to the call that began at `started`.
+    fn received<E>(&self, from: &str, started: Option<Instant>, answer: &Result<InvokeResponse, E>) {
+        if let (Some(metrics), Some(started), Ok(answer)) = (&self.0.options.metrics, started, answer) {
+            metrics.invocation.response_received(from, status_number(&answer.status), started.elapsed());
         }
+    }
+
+    async fn call_external(
+        &self,
+        target: &str,
+        endpoint: Endpoint,
+        request: InvokeRequest,
+    ) -> Result<InvokeResponse, InvokeError> {
+        let started = self.sending(target);
+        let answer = endpoint.call(request).await;
+        self.received(target, started, &answer);
         answer
     }
 
@@ -316,8 +326,10 @@ impl InvokeService {
         let address = self.resolve(id, namespace).await.map_err(|e| Attempt(e, false))?;
         let channel = self.peer(&address);
         let limit = self.0.options.max_message;
-        let call = peer::call(&channel, head, body, self.peer_headers(), limit);
-        match self.sent(id, call).await {
+        let started = self.sending(id);
+        let answer = peer::call(&channel, head, body, self.peer_headers(), limit).await;
+        self.received(id, started, &answer);
+        match answer {
             Ok(answer) => Ok(answer),
             Err(PeerError::Unreachable(reason)) => {
                 self.forget(id, namespace, &address);
