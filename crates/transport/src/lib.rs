@@ -1,5 +1,5 @@
 //! Bytes in and out: listeners, HTTP/1 and HTTP/2 servers, client pools, body
-//! streaming and gRPC framing. The only crate that sees hyper.
+//! streaming and gRPC framing. hyper's servers and pools are set up here only.
 //!
 //! It must not know what is served: no route, no block, no component. Entry
 //! types: [`Body`], [`server::serve`], [`client::Http1Pool`],
@@ -10,6 +10,7 @@ mod body;
 pub mod client;
 pub mod connect;
 pub mod grpc;
+mod h2c_upgrade;
 pub mod listen;
 pub mod server;
 

@@ -7,15 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dapr_kernel::tasks::TaskGroup;
+use http::header::UPGRADE;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Body;
+use crate::h2c_upgrade::{self, Opening, Replay};
 use crate::listen::Listener;
 
 /// Largest buffer of an HTTP/1 connection. Header limits are checked by the
@@ -33,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Which versions a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/1.1 and, by prior knowledge, HTTP/2.
+    /// HTTP/1.1 and HTTP/2, by prior knowledge or `Upgrade: h2c`.
     Http,
     /// HTTP/1.1 only.
     Http1Only,
@@ -90,8 +93,8 @@ pub trait Service: Send + Sync + 'static {
 /// Serves until `tasks` is told to stop, then drains as `options` says.
 pub async fn serve<S: Service>(listener: Listener, service: Arc<S>, options: Options, tasks: TaskGroup) {
     let graceful = GracefulShutdown::new();
-    let builder = Arc::new(builder(&options));
     let shutdown = tasks.shutdown().clone();
+    let server = Arc::new(Server { builder: builder(&options), service, options, tasks });
     let stopping = shutdown.wait();
     tokio::pin!(stopping);
     loop {
@@ -104,11 +107,9 @@ pub async fn serve<S: Service>(listener: Listener, service: Arc<S>, options: Opt
             Ok(Accepted::Tcp(stream, addr)) => {
                 // Small answers must not wait for more data.
                 let _ = stream.set_nodelay(true);
-                connection(stream, Peer(Some(addr)), &builder, &service, &graceful, &tasks);
+                connection(stream, Peer(Some(addr)), &server, &graceful);
             }
-            Ok(Accepted::Unix(stream)) => {
-                connection(stream, Peer(None), &builder, &service, &graceful, &tasks);
-            }
+            Ok(Accepted::Unix(stream)) => connection(stream, Peer(None), &server, &graceful),
             Err(error) => {
                 tracing::warn!(target: "dapr.runtime", "Accepting a connection failed: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -116,12 +117,20 @@ pub async fn serve<S: Service>(listener: Listener, service: Arc<S>, options: Opt
         }
     }
     drop(listener);
-    match options.drain {
+    match server.options.drain {
         Some(limit) => {
             let _ = tokio::time::timeout(limit, graceful.shutdown()).await;
         }
         None => graceful.shutdown().await,
     }
+}
+
+/// What the connections of one listener share.
+struct Server<S> {
+    builder: auto::Builder<TokioExecutor>,
+    service: Arc<S>,
+    options: Options,
+    tasks: TaskGroup,
 }
 
 enum Accepted {
@@ -165,22 +174,70 @@ fn builder(options: &Options) -> auto::Builder<TokioExecutor> {
 fn connection<S: Service>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
-    builder: &Arc<auto::Builder<TokioExecutor>>,
-    service: &Arc<S>,
+    server: &Arc<Server<S>>,
     graceful: &GracefulShutdown,
-    tasks: &TaskGroup,
 ) {
-    let service = service.clone();
+    let upgrade = (server.options.protocol == Protocol::Http).then(|| graceful.watcher());
+    let connection = Arc::new(Connection { server: server.clone(), peer, upgrade: Mutex::new(upgrade) });
     let handler = service_fn(move |request: Request<Incoming>| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(service.call(request, peer).await) }
+        let connection = connection.clone();
+        async move { Ok::<_, Infallible>(connection.answer(request).await) }
     });
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
+    let connection =
+        server.builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
     let watched = graceful.watch(connection);
-    tasks.spawn("connection", async move {
+    server.tasks.spawn("connection", async move {
         if let Err(error) = watched.await {
             // A peer that goes away is its own business; debug is enough.
             tracing::debug!(target: "dapr.runtime", "Connection ended: {error}");
         }
     });
+}
+
+struct Connection<S> {
+    server: Arc<Server<S>>,
+    peer: Peer,
+    /// For the one upgrade that a connection may make.
+    upgrade: Mutex<Option<Watcher>>,
+}
+
+impl<S: Service> Connection<S> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        if request.headers().contains_key(UPGRADE)
+            && let Some(opening) = h2c_upgrade::opening(&request)
+            && let Some(watcher) = self.upgrade.lock().take()
+        {
+            self.server
+                .tasks
+                .spawn("h2c upgrade", upgraded(request, opening, self.server.clone(), self.peer, watcher));
+            return h2c_upgrade::switching_protocols();
+        }
+        self.server.service.call(request, self.peer).await
+    }
+}
+
+/// Serves HTTP/2 on the connection that `request` came on, beginning with
+/// `request` itself.
+async fn upgraded<S: Service>(
+    request: Request<Incoming>,
+    opening: Opening,
+    server: Arc<Server<S>>,
+    peer: Peer,
+    watcher: Watcher,
+) {
+    let io = match hyper::upgrade::on(request).await {
+        Ok(io) => Replay::new(io, opening, server.options.header_timeout),
+        Err(error) => {
+            tracing::debug!(target: "dapr.runtime", "Upgrading a connection to HTTP/2 failed: {error}");
+            return;
+        }
+    };
+    let builder = server.builder.clone().http2_only();
+    let handler = service_fn(move |request: Request<Incoming>| {
+        let server = server.clone();
+        async move { Ok::<_, Infallible>(server.service.call(request, peer).await) }
+    });
+    if let Err(error) = watcher.watch(builder.serve_connection(io, handler)).await {
+        tracing::debug!(target: "dapr.runtime", "Upgraded connection ended: {error}");
+    }
 }
