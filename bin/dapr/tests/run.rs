@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{Home, eventually, is_running, is_stand_in, processes_with};
+use harness::{Home, eventually, is_running, is_stand_in, processes_with, write_script};
 use nix::sys::signal::Signal;
 
 /// What `dapr list -o json` says about `app_id`.
@@ -145,7 +145,7 @@ fn the_shutdown_api_ends_both_with_success() {
     let run = home.start(&["run", "--app-id", "shutdown", "--", "sleep", "1000"]);
     run.expect("You're up and running!");
     let port = listed(&home, "shutdown").unwrap()["httpPort"].clone();
-    let request = format!("POST /v1.0/shutdown HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+    let request = "POST /v1.0/shutdown HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
     let mut stream = std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
     std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
     let (code, text) = run.end();
@@ -202,14 +202,7 @@ fn nothing_survives_a_killed_command() {
 fn a_signal_ends_the_wait_for_the_sidecar() {
     let home = Home::new();
     let daprd = home.path().join(".dapr/bin/daprd");
-    std::fs::remove_file(&daprd).unwrap();
-    std::os::unix::fs::symlink("/bin/cat", &daprd).unwrap();
-    std::fs::write(home.path().join("silent"), "#!/bin/sh\nexec sleep 1000\n").unwrap();
-    std::fs::remove_file(&daprd).unwrap();
-    std::fs::rename(home.path().join("silent"), &daprd).unwrap();
-    std::fs::set_permissions(&daprd, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let version = home.output(&["version"]);
-    drop(version);
+    write_script(&daprd, "#!/bin/sh\n[ \"$1\" = --version ] && echo 1.18.3 || exec sleep 1000\n");
     let run = home.start(&["run", "--app-id", "silent", "--", "true"]);
     run.expect("Checking if Dapr sidecar is listening on HTTP port");
     run.signal(Signal::SIGINT);

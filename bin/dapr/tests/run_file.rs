@@ -41,7 +41,7 @@ fn two_applications_run_until_stopped_by_their_file() {
     let run = home.start(&["run", "-f", home.path().to_str().unwrap()]);
     run.expect("Writing log files to directory : ");
     run.expect("Started Dapr with app id \"two\"");
-    run.expect("== APP - two == red\n");
+    run.expect("== APP - two == \u{1b}[31mred\u{1b}[0m\n");
     run.expect("== APP - first == \u{1b}[31mred\u{1b}[0m\n");
     let text = run.text();
     let own: Vec<&str> = text.lines().filter(|line| !line.starts_with("== APP")).collect();

@@ -3,6 +3,7 @@
 //! The sidecar is a small stand-in that serves just what the command asks of
 //! one. `DAPR_TEST_DAPRD=PATH` replaces it by a real `daprd`; the tests that
 //! look into the stand-in's own output say so and are skipped then.
+#![allow(dead_code, reason = "every test file uses a part")]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -61,7 +62,7 @@ impl Home {
         self.dapr(args).stdin(Stdio::null()).output().unwrap()
     }
 
-    /// Starts `dapr ARGS` with both streams in one file, appended to by all that write there.
+    /// Starts `dapr ARGS` with both streams in one file.
     pub fn start(&self, args: &[&str]) -> Running {
         let file = tempfile::NamedTempFile::new_in(self.path()).unwrap();
         let (file, output) = file.keep().unwrap();
@@ -151,12 +152,18 @@ pub fn processes_with(needle: &str) -> Vec<i32> {
 /// A script named `daprd` whose interpreter is named without `env`, so that the
 /// process is called `daprd` too.
 fn write_stand_in(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
     let python = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
     let python = String::from_utf8(python.stdout).unwrap();
-    // Written aside and moved: a file still open for writing cannot be executed.
-    let fresh = path.with_extension("new");
-    std::fs::write(&fresh, format!("#!{}\n{STAND_IN}", python.trim())).unwrap();
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::rename(fresh, path).unwrap();
+    write_script(path, &format!("#!{}\n{STAND_IN}", python.trim()));
+}
+
+/// Writes an executable file. Another process does it: a file that is open for
+/// writing cannot be executed, and tests that start processes at the same time
+/// would keep a descriptor of this one open for a moment.
+pub fn write_script(path: &Path, text: &str) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "rm -f \"$0\"; cat > \"$0\"; chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
+    let mut child = shell.spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
 }

@@ -1,7 +1,9 @@
 //! `dapr version` and `dapr build-info` (cli.md §7).
 
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command as Process, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use dapr_flags::{Command, Flag, Matches};
 use dapr_gocompat::json::escape_str;
@@ -25,6 +27,9 @@ const GIT_VERSION: &str = match option_env!("DAPR_GIT_VERSION") {
     None => "",
 };
 const UNKNOWN: &str = "n/a";
+/// How long a sidecar may take to tell its version.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+const ANSWER_POLL: Duration = Duration::from_millis(2);
 
 pub(super) fn command() -> Command<Handler> {
     Command::<Handler>::new("version", "Print the Dapr runtime and CLI version")
@@ -99,8 +104,25 @@ fn run_build_info(context: &Context, _: &Matches) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Stdout of `program flag`, when it succeeds.
+/// Stdout of `program flag`, when it succeeds. A program that does not answer is
+/// given up: no command may hang because of it.
 pub(crate) fn output_of(program: &Path, flag: &str) -> Option<String> {
-    let output = Process::new(program).arg(flag).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    let mut command = Process::new(program);
+    command.arg(flag).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let give_up = Instant::now() + ANSWER_LIMIT;
+    let status = loop {
+        match child.try_wait().ok()? {
+            Some(status) => break status,
+            None if Instant::now() >= give_up => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+            None => std::thread::park_timeout(ANSWER_POLL),
+        }
+    };
+    let mut text = String::new();
+    child.stdout.take()?.read_to_string(&mut text).ok()?;
+    status.success().then_some(text)
 }
