@@ -6,6 +6,9 @@
 mod bench;
 mod check;
 mod command;
+mod example;
+#[cfg(test)]
+mod map;
 mod test;
 
 type Task = fn(&[String]) -> anyhow::Result<()>;
@@ -14,6 +17,7 @@ type Task = fn(&[String]) -> anyhow::Result<()>;
 const TASKS: &[(&str, Task, &str)] = &[
     ("test", test::test, test::USAGE),
     ("check", check::check, check::USAGE),
+    ("example", example::example, example::USAGE),
     ("bench", bench::run, bench::USAGE),
 ];
 

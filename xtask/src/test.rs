@@ -65,7 +65,7 @@ pub fn test(arguments: &[String]) -> anyhow::Result<()> {
 }
 
 /// Where cargo builds: outside the clone unless told otherwise.
-fn target_folder() -> anyhow::Result<PathBuf> {
+pub fn target_folder() -> anyhow::Result<PathBuf> {
     if let Some(folder) = std::env::var_os("CARGO_TARGET_DIR") {
         return Ok(std::path::absolute(folder)?);
     }
@@ -94,7 +94,7 @@ fn python_has_venv() -> bool {
     check.is_ok_and(|output| output.status.success())
 }
 
-fn install(packages: &[&str]) -> anyhow::Result<()> {
+pub fn install(packages: &[&str]) -> anyhow::Result<()> {
     if packages.is_empty() {
         println!("nothing is missing");
         return Ok(());

@@ -1,6 +1,6 @@
 //! Everything about trust: TLS configurations and connections, certificates in
-//! PEM, tokens. The only crate that sees rustls, so that the provider, the
-//! protocol versions and the treatment of certificates are decided once.
+//! PEM, tokens. rustls is configured here, so that the provider, the protocol
+//! versions and the treatment of certificates are decided once.
 //!
 //! It must not know protocols above TLS, components or resource files. Entry
 //! types: [`tls::ClientTls`], [`tls::Connector`], [`api_token::matches`].
