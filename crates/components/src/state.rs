@@ -172,7 +172,7 @@ pub enum Error {
     Bulk(Vec<KeyError>),
     /// An error that brings its own HTTP status and tag (api.md §2.1).
     #[error("api error: code = {grpc_name} desc = {message}")]
-    Rich { http: u16, grpc: i32, grpc_name: String, tag: String, message: String },
+    Rich { http: u16, grpc: i32, grpc_name: String, tag: String, message: String, domain: String, reason: String },
     #[error("{0}")]
     Other(String),
 }
@@ -291,8 +291,13 @@ pub trait StateStore: Send + Sync + 'static {
         None
     }
 
+    /// Whether queries may be tried.
+    fn queryable(&self) -> bool {
+        self.features().contains(&Feature::QueryApi)
+    }
+
     /// `query` is the request body as sent. Only called when
-    /// [`Feature::QueryApi`] is listed.
+    /// [`StateStore::queryable`] says so.
     async fn query(&self, _query: &[u8], _metadata: &RequestMetadata) -> Result<QueryResponse, Error> {
         Err(Error::other("state store does not support querying"))
     }

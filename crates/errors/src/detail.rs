@@ -12,6 +12,11 @@ pub enum Detail {
         reason: String,
         metadata: Option<BTreeMap<String, String>>,
     },
+    /// An ErrorInfo that a component gave, without its metadata.
+    ForeignErrorInfo {
+        reason: String,
+        domain: String,
+    },
     ResourceInfo {
         resource_type: String,
         resource_name: String,
@@ -49,6 +54,10 @@ impl Detail {
                 "@type": format!("{TYPE_PREFIX}ErrorInfo"),
                 "reason": reason, "domain": DOMAIN, "metadata": metadata,
             }),
+            Self::ForeignErrorInfo { reason, domain } => json!({
+                "@type": format!("{TYPE_PREFIX}ErrorInfo"),
+                "reason": reason, "domain": domain, "metadata": null,
+            }),
             Self::ResourceInfo { resource_type, resource_name, owner, description } => json!({
                 "@type": format!("{TYPE_PREFIX}ResourceInfo"),
                 "resource_type": resource_type, "resource_name": resource_name,
@@ -79,6 +88,9 @@ impl Detail {
                     metadata: metadata.unwrap_or_default().into_iter().collect(),
                 },
             ),
+            Self::ForeignErrorInfo { reason, domain } => {
+                any("ErrorInfo", &rpc::ErrorInfo { reason, domain, ..Default::default() })
+            }
             Self::ResourceInfo { resource_type, resource_name, owner, description } => {
                 any("ResourceInfo", &rpc::ResourceInfo { resource_type, resource_name, owner, description })
             }

@@ -19,6 +19,9 @@ pub struct ApiError {
     pub details: Vec<Detail>,
     /// Whether HTTP shows only code and message though gRPC has details.
     pub simple_http: bool,
+    /// The error of a component that this one tells about: gRPC answers with
+    /// it instead.
+    pub own: Option<Box<ApiError>>,
 }
 
 impl ApiError {
@@ -31,6 +34,7 @@ impl ApiError {
             message: message.into(),
             details: Vec::new(),
             simple_http: true,
+            own: None,
         }
     }
 
@@ -42,7 +46,15 @@ impl ApiError {
         message: impl Into<String>,
         details: Vec<Detail>,
     ) -> Self {
-        Self { tag: Cow::Borrowed(tag), http, code, message: message.into(), details, simple_http: false }
+        Self {
+            tag: Cow::Borrowed(tag),
+            http,
+            code,
+            message: message.into(),
+            details,
+            simple_http: false,
+            own: None,
+        }
     }
 
     /// Simple over HTTP; over gRPC one ErrorInfo whose reason is the tag

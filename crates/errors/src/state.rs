@@ -189,6 +189,19 @@ pub fn transaction_failed(reason: impl Display) -> ApiError {
     )
 }
 
+/// An error that a component made up itself, with its own tag and status.
+pub fn component_error(
+    tag: &str,
+    http: u16,
+    code: Code,
+    message: &str,
+    domain: &str,
+    reason: &str,
+) -> ApiError {
+    let detail = Detail::ForeignErrorInfo { reason: reason.to_owned(), domain: domain.to_owned() };
+    ApiError { tag: tag.to_owned().into(), ..ApiError::rich("", http, code, message, vec![detail]) }
+}
+
 pub fn unknown_operation(operation: &str) -> ApiError {
     ApiError::simple(
         "ERR_NOT_SUPPORTED_STATE_OPERATION",

@@ -226,6 +226,10 @@ impl Run {
             );
         }
         self.start_name_resolution().await;
+        let sockets = &self.options.components_sockets_folder;
+        if let Err(error) = dapr_pluggable::discover(sockets, &mut self.processor.registry).await {
+            tracing::error!(target: SCOPE, "could not initialize pluggable components {error}");
+        }
         self.load_components().await?;
         let endpoints = endpoints::load(&self.options, &self.context, &self.api.secrets).await;
         self.api.metadata.set_http_endpoints(endpoints.iter().map(|e| e.name.clone()).collect());

@@ -8,4 +8,4 @@ mod service;
 mod tests;
 
 pub use key::{IllegalKey, KeyPrefix};
-pub use service::{BulkGetError, Options, StateError, StateService, Store};
+pub use service::{BulkGetError, Options, StateError, StateService, Store, own_error};

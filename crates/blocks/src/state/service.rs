@@ -232,7 +232,7 @@ impl Store {
     }
 
     pub async fn query(&self, query: &[u8], metadata: &RequestMetadata) -> Result<QueryResponse, StateError> {
-        if !self.store.features().contains(&Feature::QueryApi) {
+        if !self.store.queryable() {
             return Err(errors::querying_not_supported(&self.name).into());
         }
         let call = self.outbound.run(|| self.store.query(query, metadata));
@@ -241,7 +241,7 @@ impl Store {
             .query
             .watch(call)
             .await
-            .map_err(|e| StateError::from(with_rich(errors::query_failed(&self.name, &e), &e)))?;
+            .map_err(|e| own_error(&e).unwrap_or_else(|| errors::query_failed(&self.name, &e)))?;
         for item in &mut response.results {
             item.key = KeyPrefix::strip(&item.key).to_owned();
         }
@@ -280,13 +280,22 @@ fn flat(error: &Error) -> String {
     }
 }
 
-/// An error that brings its own status keeps it (api.md §2.1).
+/// An error that brings its own status keeps it (api.md §2.1): over HTTP in the
+/// words of the operation, over gRPC as it is.
 fn with_rich(mut api: ApiError, error: &Error) -> ApiError {
-    if let Error::Rich { http, grpc, .. } = error {
-        api.http = *http;
-        api.code = dapr_errors::Code::from_i32(*grpc);
+    if let Some(own) = own_error(error) {
+        api.http = own.http;
+        api.code = own.code;
+        api.own = Some(Box::new(own));
     }
     api
+}
+
+/// The error that a component made up itself, if it did.
+pub fn own_error(error: &Error) -> Option<ApiError> {
+    let Error::Rich { http, grpc, tag, message, domain, reason, .. } = error else { return None };
+    let code = dapr_errors::Code::from_i32(*grpc);
+    Some(errors::component_error(tag, *http, code, message, domain, reason))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! State over gRPC (api.md §4).
 
 use bytes::Bytes;
-use dapr_blocks::state::{BulkGetError, StateError};
+use dapr_blocks::state::{BulkGetError, StateError, own_error};
 use dapr_components::state::{
     Concurrency, Consistency, DeleteRequest, GetRequest, Operation, SetRequest, Value,
 };
@@ -39,7 +39,10 @@ pub async fn bulk_get(
         store.bulk_get(request.keys, &request.metadata, request.parallelism).await.map_err(|e| match e {
             BulkGetError::Refused(refused) => failed(refused),
             // Not wrapped (api.md §4).
-            BulkGetError::Store(error) => Status::unknown(error.to_string()),
+            BulkGetError::Store(error) => match own_error(&error) {
+                Some(own) => from_api(&own),
+                None => Status::unknown(error.to_string()),
+            },
         })?;
     let items = items
         .into_iter()

@@ -10,6 +10,7 @@ const COUNTED: &str = "dapr-internal-error-code";
 
 /// A catalogue error as the status that generated services answer with.
 pub fn from_api(error: &ApiError) -> Status {
+    let error = error.own.as_deref().unwrap_or(error);
     let mut status = Status::with_details(
         tonic::Code::from_i32(error.code as i32),
         error.message.clone(),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dapr_blocks::state::{BulkGetError, StateError, Store};
+use dapr_blocks::state::{BulkGetError, StateError, Store, own_error};
 use dapr_components::state::{
     BulkItem, Concurrency, Consistency, DeleteRequest, GetRequest, Operation, RequestMetadata, SetRequest,
     Value,
@@ -105,7 +105,10 @@ pub async fn bulk_get(api: Arc<Api>, mut call: Call) -> Answer {
     let parallelism = i32::try_from(parallelism).unwrap_or(0);
     let items = store.bulk_get(keys, &metadata, parallelism).await.map_err(|e| match e {
         BulkGetError::Refused(refused) => http_form(refused),
-        BulkGetError::Store(error) => errors::bulk_get_failed(error),
+        BulkGetError::Store(error) => {
+            let http = own_error(&error).map_or(500, |own| own.http);
+            ApiError { http, ..errors::bulk_get_failed(error) }
+        }
     })?;
     Ok(reply::json(bulk_json(items)))
 }

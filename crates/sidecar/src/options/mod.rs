@@ -16,6 +16,7 @@ pub use flags::flag_set;
 
 const DEFAULT_BODY: i64 = 4 << 20;
 const DEFAULT_HEADER: i64 = 4 << 10;
+const DEFAULT_SOCKETS_FOLDER: &str = "/tmp/dapr-components-sockets";
 
 /// What the process was asked to do.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Options {
     pub host_ip: Option<String>,
     /// Name of the pod, for the `{podName}` template.
     pub pod_name: Option<String>,
+    /// Where the sockets of pluggable components are.
+    pub components_sockets_folder: PathBuf,
     /// `DAPR_HTTP_DISABLE_H2C`.
     pub disable_h2c: bool,
 }
@@ -217,6 +220,10 @@ fn options(m: &Matches, env: Env<'_>) -> Result<Options, OptionsError> {
         api_token: env("DAPR_API_TOKEN").filter(|t| !t.is_empty()),
         host_ip: env("DAPR_HOST_IP").filter(|t| !t.is_empty()),
         pod_name: env("POD_NAME").filter(|t| !t.is_empty()),
+        components_sockets_folder: env("DAPR_COMPONENTS_SOCKETS_FOLDER")
+            .filter(|f| !f.is_empty())
+            .unwrap_or_else(|| DEFAULT_SOCKETS_FOLDER.to_owned())
+            .into(),
         disable_h2c: env("DAPR_HTTP_DISABLE_H2C").is_some_and(|v| dapr_gocompat::bools::is_truthy(&v)),
     })
 }

@@ -91,6 +91,11 @@ impl H2Channel {
         unreachable!("the second round returns")
     }
 
+    /// Makes the connection if there is none.
+    pub async fn connect(&self) -> Result<(), ClientError> {
+        self.sender(false).await.map(drop)
+    }
+
     pub fn authority(&self) -> &str {
         self.0.authority.as_str()
     }
