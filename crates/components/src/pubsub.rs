@@ -129,6 +129,11 @@ pub trait PubSub: Send + Sync + 'static {
         handler: Arc<dyn MessageHandler>,
     ) -> Result<(), Error>;
 
+    /// Asks the broker for no more messages while those in hand are still
+    /// acknowledged: the sidecar is about to end. A bus without such a call
+    /// does nothing.
+    async fn pause(&self) {}
+
     async fn ping(&self) -> Result<(), Error> {
         Err(Error::Other("ping is not implemented by this pubsub".to_owned()))
     }

@@ -291,6 +291,12 @@ pub trait StateStore: Send + Sync + 'static {
         None
     }
 
+    /// The same for a store that has to be asked first. Called before each
+    /// transaction, so the answer is worth keeping.
+    async fn transaction_limit(&self) -> Option<usize> {
+        self.max_transaction_size()
+    }
+
     /// Whether queries may be tried.
     fn queryable(&self) -> bool {
         self.features().contains(&Feature::QueryApi)

@@ -23,6 +23,8 @@ const SCOPE: &str = "dapr.runtime.pubsub";
 const ACK_QUEUE: usize = 16;
 /// How long a component may take to end a stream that was closed.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a component may take to pause.
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A message bus in another process.
 pub struct PluggablePubSub {
@@ -84,6 +86,21 @@ impl PubSub for PluggablePubSub {
         let pull = Pull { client: self.client.clone(), topic: request.topic, acks, stop, handler };
         self.tasks.spawn("pluggable pubsub stream", pull.run(requests));
         Ok(())
+    }
+
+    async fn pause(&self) {
+        let mut client = self.client.clone();
+        match tokio::time::timeout(PAUSE_TIMEOUT, client.pause(wire::PauseRequest {})).await {
+            Ok(Ok(_)) => {}
+            // Optional: the streams are closed soon anyway.
+            Ok(Err(status)) if status.code() == tonic::Code::Unimplemented => {}
+            Ok(Err(status)) => {
+                tracing::warn!(target: SCOPE, "Failed to pause pubsub {}: {}", self.name, errors::text(&status));
+            }
+            Err(_) => {
+                tracing::warn!(target: SCOPE, "Failed to pause pubsub {}: it did not answer", self.name)
+            }
+        }
     }
 
     async fn ping(&self) -> Result<(), Error> {

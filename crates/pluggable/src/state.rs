@@ -15,6 +15,7 @@ use dapr_wire::components::v1::state_store_client::StateStoreClient;
 use dapr_wire::components::v1::transactional_state_operation::Request as Change;
 use dapr_wire::components::v1::transactional_state_store_client::TransactionalStateStoreClient;
 use dapr_wire::components::v1::transactional_store_multi_max_size_client::TransactionalStoreMultiMaxSizeClient;
+use tokio::sync::OnceCell;
 
 use crate::connection::{Connection, metadata};
 use crate::{errors, query};
@@ -31,7 +32,9 @@ pub struct PluggableState {
     transactions: TransactionalStateStoreClient<Connection>,
     queries: QueriableStateStoreClient<Connection>,
     features: Vec<Feature>,
-    max_transaction_size: Option<usize>,
+    /// Asked when the first transaction comes: not every component that has
+    /// transactions survives the question.
+    transaction_limit: OnceCell<Option<usize>>,
 }
 
 impl PluggableState {
@@ -41,18 +44,13 @@ impl PluggableState {
         store.init(wire::InitRequest { metadata: metadata(context) }).await.map_err(errors::init)?;
         let reported = store.features(wire::FeaturesRequest {}).await.map_err(errors::init)?.into_inner();
         let features: Vec<_> = reported.features.iter().filter_map(|f| feature(f)).collect();
-        let max_transaction_size = if features.contains(&Feature::Transactional) {
-            max_transaction_size(&connection).await
-        } else {
-            None
-        };
         Ok(Self {
             transactions: TransactionalStateStoreClient::new(connection.clone()),
             queries: QueriableStateStoreClient::new(connection.clone()),
             connection,
             store,
             features,
-            max_transaction_size,
+            transaction_limit: OnceCell::new(),
         })
     }
 }
@@ -157,8 +155,8 @@ impl StateStore for PluggableState {
         Ok(())
     }
 
-    fn max_transaction_size(&self) -> Option<usize> {
-        self.max_transaction_size
+    async fn transaction_limit(&self) -> Option<usize> {
+        *self.transaction_limit.get_or_init(|| max_transaction_size(&self.connection)).await
     }
 
     async fn query(&self, query: &[u8], metadata: &RequestMetadata) -> Result<QueryResponse, Error> {

@@ -21,6 +21,7 @@ pub async fn block_shutdown(
         format_duration(limit)
     );
     bindings.stop_inputs().await;
+    pubsub.pause_components().await;
     pubsub.stop_subscriptions().await;
     let mut changes = health.subscribe();
     let unhealthy = async {

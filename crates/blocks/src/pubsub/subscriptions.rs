@@ -197,6 +197,13 @@ impl PubSubService {
             .map_err(|e| format!("failed to subscribe to topic {}: {e}", route.topic))
     }
 
+    /// Tells every component that the sidecar is about to end: messages it has
+    /// fetched but not handed over stay with the broker.
+    pub async fn pause_components(&self) {
+        let table = self.0.table.load_full();
+        futures::future::join_all(table.values().map(|loaded| loaded.component.pause())).await;
+    }
+
     /// Stops all subscriptions: no new messages, those in flight finish.
     pub async fn stop_subscriptions(&self) {
         let running = std::mem::take(&mut *self.0.manager.running.lock());

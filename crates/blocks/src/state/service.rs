@@ -209,7 +209,7 @@ impl Store {
                 }
             });
         }
-        if let Some(limit) = self.store.max_transaction_size()
+        if let Some(limit) = self.store.transaction_limit().await
             && prefixed.len() > limit
         {
             return Err(errors::too_many_transactions(&self.name, prefixed.len(), limit).into());

@@ -445,9 +445,13 @@ mod tests {
         let env = |name: &str| match name {
             "NAMESPACE" => Some("ns".to_owned()),
             "DAPR_API_TOKEN" => Some("t".to_owned()),
+            "DAPR_COMPONENTS_SOCKETS_FOLDER" => Some("/s".to_owned()),
             _ => None,
         };
         let o = run_in(&["--app-id", "a"], &env).unwrap();
         assert_eq!((o.identity.namespace(), o.api_token.as_deref()), ("ns", Some("t")));
+        assert_eq!(o.components_sockets_folder, PathBuf::from("/s"));
+        let default = run(&["--app-id", "a"]).unwrap().components_sockets_folder;
+        assert_eq!(default, PathBuf::from("/tmp/dapr-components-sockets"));
     }
 }
