@@ -156,19 +156,10 @@ impl AppChannel {
             Kind::Grpc(grpc) => grpc.invoke(request).await?,
         };
         if let Some(slot) = slot {
-            response.body = hold(response.body, slot);
+            response.body = response.body.guarded(slot);
         }
         Ok(response)
     }
-}
-
-/// Keeps `slot` until the body ends; bodies that carry a pooled connection
-/// already have a guard, hence the wrapping.
-fn hold(body: dapr_transport::Body, slot: OwnedSemaphorePermit) -> dapr_transport::Body {
-    if http_body::Body::is_end_stream(&body) {
-        return body;
-    }
-    dapr_transport::Body::boxed(body).guarded(slot)
 }
 
 /// `host:port`, IPv6 literals in brackets.

@@ -108,12 +108,14 @@ impl Body {
         self
     }
 
-    /// Drops `guard` when the body has ended.
+    /// Drops `guard` when the body has ended; several may be attached.
     #[must_use]
     pub fn guarded(mut self, guard: impl Any + Send) -> Self {
-        debug_assert!(self.guard.is_none(), "one guard a body");
         if !self.is_end_stream() {
-            self.guard = Some(Box::new(guard));
+            self.guard = Some(match self.guard.take() {
+                None => Box::new(guard),
+                Some(earlier) => Box::new((guard, earlier)),
+            });
         }
         self
     }

@@ -72,7 +72,7 @@ async fn to_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
     let response = forward(grpc.channel(), request).await;
     match slot {
         None => response,
-        Some(slot) => response.map(|body| Body::boxed(body).guarded(slot)),
+        Some(slot) => response.map(|body| body.guarded(slot)),
     }
 }
 

@@ -39,9 +39,10 @@ impl H2Options {
     }
 }
 
-/// One HTTP/2 connection to a destination, made on first use and made anew
-/// when it broke. Cloning shares it. It is a tower service, so generated gRPC
-/// clients run on it.
+/// HTTP/2 connections to one destination: the first on first use, more when
+/// all have as many streams as peers usually allow, new ones for those that
+/// broke. Cloning shares them. It is a tower service, so generated gRPC clients
+/// run on it.
 #[derive(Clone)]
 pub struct H2Channel(Arc<Inner>);
 
@@ -50,11 +51,23 @@ struct Inner {
     authority: Authority,
     scheme: Scheme,
     options: H2Options,
-    current: Mutex<Option<SendRequest<Body>>>,
+    connections: Mutex<Vec<Connection>>,
     /// Only one caller dials at a time; the others wait for its result.
     dialling: tokio::sync::Mutex<()>,
     tasks: TaskGroup,
 }
+
+struct Connection {
+    sender: SendRequest<Body>,
+    /// Streams in flight: one count is our own.
+    streams: Arc<()>,
+}
+
+/// Streams that go on one connection: what most servers allow.
+const STREAMS_PER_CONNECTION: usize = 100;
+
+/// A sender and the token of the stream to be opened on it.
+type Stream = (SendRequest<Body>, Arc<()>);
 
 impl H2Channel {
     /// `tls` decides the scheme that requests carry.
@@ -67,7 +80,7 @@ impl H2Channel {
             authority,
             scheme,
             options,
-            current: Mutex::new(None),
+            connections: Mutex::new(Vec::new()),
             dialling: tokio::sync::Mutex::new(()),
             tasks,
         }))
@@ -79,9 +92,9 @@ impl H2Channel {
         *request.version_mut() = http::Version::HTTP_2;
         // A connection can be found dead only when it is used: one more try.
         for fresh in [false, true] {
-            let mut sender = self.sender(fresh).await?;
+            let (mut sender, stream) = self.stream(fresh).await?;
             match sender.try_send_request(request).await {
-                Ok(response) => return Ok(response.map(Body::from_incoming)),
+                Ok(response) => return Ok(response.map(|body| Body::from_incoming(body).guarded(stream))),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !fresh => request = unsent,
                     _ => return Err(ClientError::Broken(error.into_error().into())),
@@ -93,7 +106,7 @@ impl H2Channel {
 
     /// Makes the connection if there is none.
     pub async fn connect(&self) -> Result<(), ClientError> {
-        self.sender(false).await.map(drop)
+        self.stream(false).await.map(drop)
     }
 
     pub fn authority(&self) -> &str {
@@ -109,21 +122,27 @@ impl H2Channel {
         Uri::from_parts(parts).unwrap_or_default()
     }
 
-    async fn sender(&self, fresh: bool) -> Result<SendRequest<Body>, ClientError> {
-        if !fresh && let Some(sender) = self.live() {
-            return Ok(sender);
+    async fn stream(&self, fresh: bool) -> Result<Stream, ClientError> {
+        if !fresh && let Some(stream) = self.free() {
+            return Ok(stream);
         }
         let _turn = self.0.dialling.lock().await;
-        if let Some(sender) = self.live() {
-            return Ok(sender);
+        if let Some(stream) = self.free() {
+            return Ok(stream);
         }
         let sender = self.dial().await?;
-        *self.0.current.lock() = Some(sender.clone());
-        Ok(sender)
+        let connection = Connection { sender, streams: Arc::new(()) };
+        let stream = (connection.sender.clone(), connection.streams.clone());
+        self.0.connections.lock().push(connection);
+        Ok(stream)
     }
 
-    fn live(&self) -> Option<SendRequest<Body>> {
-        self.0.current.lock().as_ref().filter(|s| !s.is_closed()).cloned()
+    /// A live connection with room for one more stream.
+    fn free(&self) -> Option<Stream> {
+        let mut connections = self.0.connections.lock();
+        connections.retain(|c| !c.sender.is_closed());
+        let room = |c: &&Connection| Arc::strong_count(&c.streams) <= STREAMS_PER_CONNECTION;
+        connections.iter().find(room).map(|c| (c.sender.clone(), c.streams.clone()))
     }
 
     async fn dial(&self) -> Result<SendRequest<Body>, ClientError> {
