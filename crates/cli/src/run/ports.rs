@@ -13,6 +13,10 @@ fn listen(port: u16) -> std::io::Result<TcpListener> {
 /// Hands out ports and holds them until the sidecar starts, so that neither two
 /// listeners of one sidecar nor two commands at the same time get the same
 /// (cli.md §12.13).
+///
+/// No process may be started while ports are held: a child drops the listeners
+/// it inherits a moment after the start call returned, and would still accept
+/// connections, or keep the sidecar from listening, after [`Ports::release`].
 #[derive(Debug, Default)]
 pub(super) struct Ports {
     taken: HashSet<i64>,

@@ -30,6 +30,7 @@ pub(crate) async fn run(context: &Context, layout: &Layout, mut config: RunConfi
     if config.command.is_empty() {
         stdout(&format!("{}\n", styled(Style::BoldWhite, NO_COMMAND, stdout_is_terminal())));
     }
+    let guard = Arc::new(Guard::start(context.executable().map(PathBuf::as_path)));
     let running = instances::scan();
     let mut ports = Ports::beside(&running);
     let program = sidecar::locate(context, layout);
@@ -48,7 +49,6 @@ pub(crate) async fn run(context: &Context, layout: &Layout, mut config: RunConfi
             return ExitCode::FAILURE;
         }
     };
-    let guard = Arc::new(Guard::start(context.executable().map(PathBuf::as_path)));
     let tasks = TaskGroup::new(Shutdown::new());
     say.info(starting(&config));
     ports.release();
