@@ -17,9 +17,15 @@ fn root() -> PathBuf {
 
 fn folders(of: &Path) -> Vec<String> {
     let entries = fs::read_dir(of).unwrap().map(Result::unwrap);
-    let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+    // Git does not carry empty folders: a clone must give the same answer.
+    let folders = entries.filter(|entry| entry.path().is_dir() && holds_files(&entry.path()));
     let names = folders.map(|entry| entry.file_name().into_string().unwrap());
     names.filter(|name| !name.starts_with('.') && name != BUILD).collect()
+}
+
+fn holds_files(folder: &Path) -> bool {
+    let mut entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.any(|path| path.is_file() || (path.is_dir() && holds_files(&path)))
 }
 
 fn on_disk() -> BTreeSet<String> {
