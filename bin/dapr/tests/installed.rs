@@ -89,8 +89,11 @@ fn nothing_needs_to_be_installed() {
 #[test]
 fn the_sidecar_process_is_called_daprd() {
     let home = tempfile::tempdir().unwrap();
-    let mut run =
-        command(home.path(), &["run", "--app-id", "by-name", "--", "sleep", "1000"]).spawn().unwrap();
+    let mut run = command(home.path(), &["run", "--app-id", "by-name", "--", "sleep", "1000"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let listed = || {
         let output = in_home(home.path(), &["list", "-o", "json"]);
         let list: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
@@ -102,6 +105,31 @@ fn the_sidecar_process_is_called_daprd() {
     in_home(home.path(), &["stop", "by-name"]);
     assert!(run.wait().unwrap().success());
     assert!(!is_running(daprd));
+}
+
+/// Started as `dapr daprd`, it can be found all the same.
+#[test]
+fn the_first_argument_names_the_program() {
+    let home = tempfile::tempdir().unwrap();
+    let args = [
+        "daprd",
+        "--app-id",
+        "by-argument",
+        "--dapr-http-port",
+        "0",
+        "--dapr-grpc-port",
+        "0",
+        "--metrics-port",
+        "0",
+    ];
+    let mut daprd = command(home.path(), &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let name = format!("/proc/{}/comm", daprd.id());
+    eventually(
+        || std::fs::read_to_string(&name).is_ok_and(|name| name == "daprd\n"),
+        || "not renamed".to_owned(),
+    );
+    daprd.kill().unwrap();
+    daprd.wait().unwrap();
 }
 
 /// `examples/orders`, copied so that its data stays out of the source.

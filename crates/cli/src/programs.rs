@@ -22,7 +22,17 @@ pub(crate) fn dispatch(args: &[OsString], programs: &[Program]) -> Option<ExitCo
         return Some((program.run)(args.to_vec()));
     }
     let program = find(args.get(1)?, programs)?;
+    name_process(program.name);
     Some((program.run)(args[1..].to_vec()))
+}
+
+/// Makes the system show the process under the program's name, as it does by
+/// itself when the executable is started through a link of that name.
+fn name_process(name: &str) {
+    #[cfg(target_os = "linux")]
+    if let Ok(name) = std::ffi::CString::new(name) {
+        let _ = nix::sys::prctl::set_name(&name);
+    }
 }
 
 fn find<'a>(name: &OsStr, programs: &'a [Program]) -> Option<&'a Program> {

@@ -188,7 +188,7 @@ impl Runner<'_> {
         let mut ports = Ports::beside(&running);
         let own = fixed_ports(app);
         self.fixed_ports.iter().filter(|port| !own.contains(port)).for_each(|port| ports.avoid(*port));
-        prepare(&mut app.run, &layout, &running, &mut ports)?;
+        prepare(&mut app.run, &layout, self.context.var("NAMESPACE"), &running, &mut ports)?;
         Ok((program, ports))
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dapr_gocompat::quantity::parse_quantity;
 use dapr_gocompat::quote::quote;
+use dapr_resources::loader::{LoadContext, load_components};
 use dapr_resources::yaml::{Dialect, parse_first};
 
 use super::config::RunConfig;
@@ -17,9 +18,11 @@ const PLACEMENT_PORT: u16 = 50005;
 const SCHEDULER_PORT: u16 = 50006;
 
 /// Settles everything that depends on the machine. Ports stay held in `ports`.
+/// `namespace` is the variable `NAMESPACE`, which the sidecar will see too.
 pub(super) fn prepare(
     config: &mut RunConfig,
     layout: &Layout,
+    namespace: Option<&str>,
     running: &[Sidecar],
     ports: &mut Ports,
 ) -> Result<(), String> {
@@ -27,7 +30,7 @@ pub(super) fn prepare(
     if config.app_id.is_empty() {
         config.app_id = names::fresh(|name| running.iter().any(|one| one.app_id == name));
     }
-    check_resources(config, layout)?;
+    check_resources(config, layout, namespace)?;
     config.app_port = config.app_port.max(0);
     if config.app_port > 0 {
         ports.avoid(config.app_port);
@@ -49,7 +52,7 @@ pub(super) fn prepare(
 /// The folders that were named must exist. The default ones come into being
 /// here, so that nothing needs to be installed first; a default configuration
 /// file that is not there is not used.
-fn check_resources(config: &mut RunConfig, layout: &Layout) -> Result<(), String> {
+fn check_resources(config: &mut RunConfig, layout: &Layout, namespace: Option<&str>) -> Result<(), String> {
     let (defaults, default_config) = (layout.components(), layout.config());
     let shared = &mut config.shared;
     if Path::new(&shared.config_file) == default_config && !default_config.exists() {
@@ -59,17 +62,21 @@ fn check_resources(config: &mut RunConfig, layout: &Layout) -> Result<(), String
         true => vec![shared.components_path.clone()],
         false => shared.resources_paths.clone(),
     };
+    let all = || format!("[{}]", paths.iter().map(|path| quote(path)).collect::<Vec<_>>().join(" "));
     for path in paths.iter().map(Path::new) {
         if path == defaults {
             // When this fails the check says what is missing.
             let _ = std::fs::create_dir_all(path);
         }
         if let Err(error) = path.metadata() {
-            let all: Vec<String> = paths.iter().map(|path| quote(path)).collect();
             let reason = stat_error(path, &error);
-            return Err(format!("error validating resources path [{}] : {reason}", all.join(" ")));
+            return Err(format!("error validating resources path {} : {reason}", all()));
         }
     }
+    let folders: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+    let whom = LoadContext { app_id: config.app_id.clone(), namespace_env: namespace.map(str::to_owned) };
+    load_components(&folders, &whom)
+        .map_err(|error| format!("error validating components in resources path {} : {error}", all()))?;
     if !shared.resources_paths.is_empty() {
         shared.components_path.clear();
     }
@@ -134,7 +141,7 @@ mod tests {
         config.shared.components_path = layout.components().to_string_lossy().into_owned();
         config.shared.config_file = layout.config().to_string_lossy().into_owned();
         change(&mut config, &layout);
-        prepare(&mut config, &layout, &[], &mut Ports::default()).map(|()| config)
+        prepare(&mut config, &layout, None, &[], &mut Ports::default()).map(|()| config)
     }
 
     #[test]
@@ -156,6 +163,17 @@ mod tests {
             error,
             r#"error validating resources path ["/no/such"] : stat /no/such: no such file or directory"#
         );
+    }
+
+    #[test]
+    fn components_must_not_repeat() {
+        let error = ready(|_, layout| {
+            std::fs::create_dir_all(layout.components()).unwrap();
+            let one = "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {name: a}\nspec: {type: state.x, version: v1}\n";
+            std::fs::write(layout.components().join("a.yaml"), format!("{one}---\n{one}")).unwrap();
+        })
+        .unwrap_err();
+        assert!(error.starts_with("error validating components in resources path [\""), "{error}");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(crate) async fn run(context: &Context, layout: &Layout, mut config: RunConfi
     let running = instances::scan();
     let mut ports = Ports::beside(&running);
     let program = sidecar::locate(context, layout);
-    if let Err(reason) = prepare(&mut config, layout, &running, &mut ports) {
+    if let Err(reason) = prepare(&mut config, layout, context.var("NAMESPACE"), &running, &mut ports) {
         say.failure(reason);
         return ExitCode::FAILURE;
     }
