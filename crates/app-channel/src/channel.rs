@@ -147,7 +147,7 @@ impl AppChannel {
     /// Calls a method of the application. The concurrency slot is held until
     /// the answer's body has been read.
     pub async fn invoke(&self, request: InvokeRequest) -> Result<InvokeResponse, ChannelError> {
-        if !self.0.health.is_healthy() {
+        if !self.0.health.takes_calls() {
             return Err(ChannelError::Unhealthy);
         }
         let slot = self.slot().await;

@@ -48,6 +48,10 @@ impl GrpcChannel {
     /// Adds what every call carries: the application's token, and a trace
     /// context, all zero where none came in (runtime.md §18.1).
     pub fn authorize(&self, metadata: &mut MetadataMap) {
+        // What the caller can decode is between it and the gateway: forwarded, the application would
+        // compress for a reader that is not there.
+        metadata.remove("grpc-encoding");
+        metadata.remove("grpc-accept-encoding");
         if !metadata.contains_key("traceparent")
             && let Ok(zero) = ZERO_TRACEPARENT.to_str().unwrap_or_default().parse()
         {

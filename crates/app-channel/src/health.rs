@@ -1,12 +1,13 @@
 //! Whether the application can take calls (api.md §5.10, runtime.md §5).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dapr_errors::Code;
 use dapr_kernel::tasks::TaskGroup;
 use http::{Method, Request};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::AppChannel;
 
@@ -28,13 +29,14 @@ pub struct ProbeOptions {
 #[derive(Clone, Debug)]
 pub struct AppHealth {
     state: Arc<watch::Sender<bool>>,
-    /// Asks for a probe ahead of time.
-    nudge: Arc<Notify>,
+    /// Probing has begun: until then nothing is known against the application.
+    probed: Arc<AtomicBool>,
 }
 
 impl Default for AppHealth {
     fn default() -> Self {
-        Self { state: Arc::new(watch::Sender::new(false)), nudge: Arc::new(Notify::new()) }
+        let state = Arc::new(watch::Sender::new(false));
+        Self { state, probed: Arc::default() }
     }
 }
 
@@ -45,6 +47,12 @@ impl AppHealth {
 
     pub fn is_healthy(&self) -> bool {
         *self.state.borrow()
+    }
+
+    /// Whether calls reach the application. Only probes keep them away: before the first one, and
+    /// without probing, a call is tried, whether or not the port was seen open yet (runtime.md §5).
+    pub fn takes_calls(&self) -> bool {
+        self.is_healthy() || !self.probed.load(Ordering::Relaxed)
     }
 
     pub fn set(&self, healthy: bool) {
@@ -58,6 +66,7 @@ impl AppHealth {
 
     /// Probes until the group stops.
     pub fn start_probing(&self, channel: AppChannel, options: ProbeOptions, tasks: &TaskGroup) {
+        self.probed.store(true, Ordering::Relaxed);
         let health = self.clone();
         tasks.spawn_until_shutdown("app health", async move { health.run(channel, options).await });
     }
@@ -67,10 +76,7 @@ impl AppHealth {
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut counter = Counter::new(options.threshold);
         loop {
-            tokio::select! {
-                _ = ticker.tick() => {}
-                () = self.nudge.notified() => {}
-            }
+            ticker.tick().await;
             let outcome = tokio::time::timeout(options.timeout, probe(&channel, &options.path))
                 .await
                 .unwrap_or_else(|_| Err("Network error: context deadline exceeded".to_owned()));
@@ -160,6 +166,16 @@ mod tests {
 
     fn bad() -> Result<(), String> {
         Err("r".to_owned())
+    }
+
+    #[test]
+    fn calls_are_refused_only_by_probes() {
+        let health = AppHealth::new();
+        assert!(health.takes_calls(), "an application that was never probed");
+        health.probed.store(true, Ordering::Relaxed);
+        assert!(!health.takes_calls(), "probing has begun, no probe has succeeded");
+        health.set(true);
+        assert!(health.takes_calls());
     }
 
     #[test]

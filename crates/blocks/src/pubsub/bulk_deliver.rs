@@ -352,7 +352,7 @@ impl Batch<'_> {
     async fn over_grpc(&self, channel: &AppChannel, entries: &[Entry]) -> Answer {
         let retry = |message: &str| Attempt { message: message.to_owned(), status: None };
         let grpc = channel.grpc().ok_or_else(|| retry("app channel is not initialized"))?;
-        if !channel.health().is_healthy() {
+        if !channel.health().takes_calls() {
             return Err(retry("app is not in a healthy state"));
         }
         let _slot = channel.slot().await;

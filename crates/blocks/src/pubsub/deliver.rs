@@ -198,7 +198,7 @@ async fn over_grpc(channel: &AppChannel, event: &Event) -> Result<(), DeliveryEr
     let Some(grpc) = channel.grpc() else {
         return Err(DeliveryError::retry("app channel is not initialized"));
     };
-    if !channel.health().is_healthy() {
+    if !channel.health().takes_calls() {
         return Err(DeliveryError::retry("app is not in a healthy state"));
     }
     let _slot = channel.slot().await;

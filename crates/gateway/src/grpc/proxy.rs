@@ -54,7 +54,7 @@ async fn to_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
     let Some(channel) = api.invoke.app_channel() else {
         return status::response(Code::Internal, "app channel is not initialized", &[]);
     };
-    if !channel.health().is_healthy() {
+    if !channel.health().takes_calls() {
         return status::response(Code::Internal, "app is not in a healthy state", &[]);
     }
     let Some(grpc) = channel.grpc() else {
