@@ -69,21 +69,27 @@ pub struct Follower {
 
 impl Follower {
     /// Starts and stops subscriptions and input bindings until `tasks` stops.
-    pub fn start(self, health: &AppHealth, tasks: &TaskGroup) {
+    /// For an application that is healthy already, returns when they stand:
+    /// whoever sees the sidecar ready may publish at once.
+    pub async fn start(self, health: &AppHealth, tasks: &TaskGroup) {
         let mut changes = health.subscribe();
         let this = Arc::new(self);
+        let mut asked = false;
+        let mut was = *changes.borrow_and_update();
+        if was {
+            asked = true;
+            this.begin().await;
+        }
         tasks.spawn_until_shutdown("app health follower", async move {
-            let mut asked = false;
-            let mut was = false;
             loop {
                 let now = *changes.borrow_and_update();
                 if now && !was {
-                    if !asked {
+                    if asked {
+                        this.resume().await;
+                    } else {
                         asked = true;
-                        this.load_config().await;
+                        this.begin().await;
                     }
-                    this.pubsub.start_subscriptions().await;
-                    this.bindings.start_inputs().await;
                 } else if !now && was {
                     this.bindings.stop_inputs().await;
                     this.pubsub.stop_subscriptions().await;
@@ -94,6 +100,16 @@ impl Follower {
                 }
             }
         });
+    }
+
+    async fn begin(&self) {
+        self.load_config().await;
+        self.resume().await;
+    }
+
+    async fn resume(&self) {
+        self.pubsub.start_subscriptions().await;
+        self.bindings.start_inputs().await;
     }
 
     /// Asks an HTTP application for its configuration. Only actors use it, and

@@ -199,7 +199,8 @@ impl Run {
             bindings: self.api.bindings.clone(),
             skip_config: self.options.disabled_endpoints.config,
         }
-        .start(&self.app_health, &self.tasks);
+        .start(&self.app_health, &self.tasks)
+        .await;
         let elapsed = started.elapsed().as_millis();
         tracing::info!(target: SCOPE, "dapr initialized. Status: Running. Init Elapsed {elapsed}ms");
         self.ready.ready();

@@ -10,6 +10,7 @@ use dapr_components::pubsub::SubscribeRequest;
 use dapr_kernel::Shutdown;
 use dapr_resiliency::Builtin;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::deliver::AppPostman;
 use super::discovery::{self, Description};
@@ -72,26 +73,24 @@ impl PubSubService {
         wanted
     }
 
-    /// Starts every wanted subscription that does not run yet. A start that
-    /// fails is tried again in the background for ever.
+    /// Starts every wanted subscription that does not run yet, and returns when
+    /// each was tried once. A start that fails is tried again in the background
+    /// for ever.
     pub async fn start_subscriptions(&self) {
         self.discover().await;
         if self.0.app.load().is_none() {
             return;
         }
-        for route in self.wanted() {
-            self.start(route);
-        }
+        futures::future::join_all(self.wanted().into_iter().filter_map(|route| self.start(route))).await;
     }
 
     /// Starts what is wanted of one component: after a reload.
-    pub fn start_component(&self, pubsub: &str) {
+    pub async fn start_component(&self, pubsub: &str) {
         if self.0.app.load().is_none() {
             return;
         }
-        for route in self.wanted().into_iter().filter(|r| r.pubsub == pubsub) {
-            self.start(route);
-        }
+        let wanted = self.wanted().into_iter().filter(|r| r.pubsub == pubsub);
+        futures::future::join_all(wanted.filter_map(|route| self.start(route))).await;
     }
 
     async fn discover(&self) {
@@ -115,17 +114,18 @@ impl PubSubService {
         *self.0.manager.programmatic.lock() = Some(routes);
     }
 
-    fn start(&self, route: SharedRoute) {
+    /// Begins a subscription; what is returned resolves after the first try.
+    fn start(&self, route: SharedRoute) -> Option<oneshot::Receiver<()>> {
         let Some(loaded) = self.loaded(&route.pubsub) else {
             tracing::error!(target: SCOPE, "subscription to topic '{}': pubsub '{}' not found", route.topic, route.pubsub);
-            return;
+            return None;
         };
         let stop = self.0.options.tasks.shutdown().child();
         let drain = Arc::new(Drain::default());
         {
             let mut running = self.0.manager.running.lock();
             if running.iter().any(|r| Arc::ptr_eq(&r.route, &route)) {
-                return;
+                return None;
             }
             running.push(Running { route: route.clone(), stop: stop.clone(), drain: drain.clone() });
         }
@@ -135,13 +135,15 @@ impl PubSubService {
                 "error occurred while beginning pubsub {}: subscription to topic '{}' on pubsub '{}' is not allowed",
                 route.pubsub, route.topic, route.pubsub
             );
-            return;
+            return None;
         }
         let service = self.clone();
         let guard = stop.clone();
+        let (tried, first_try) = oneshot::channel();
         self.0.options.tasks.spawn("subscription start", async move {
-            guard.guard(service.subscribe_until_it_stands(&loaded, route, stop, drain)).await;
+            guard.guard(service.subscribe_until_it_stands(&loaded, route, stop, drain, tried)).await;
         });
+        Some(first_try)
     }
 
     async fn subscribe_until_it_stands(
@@ -150,7 +152,9 @@ impl PubSubService {
         route: SharedRoute,
         stop: Shutdown,
         drain: Arc<Drain>,
+        tried: oneshot::Sender<()>,
     ) {
+        let mut tried = Some(tried);
         let postman: Arc<dyn Postman> = Arc::new(AppPostman { service: self.clone() });
         let mut pause = FIRST_RETRY;
         loop {
@@ -160,6 +164,7 @@ impl PubSubService {
                     tracing::error!(target: SCOPE, "error occurred while beginning pubsub {} on topic {}: {error}", route.pubsub, route.topic);
                 }
             }
+            drop(tried.take());
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
             pause = (pause * 2).min(MAX_RETRY);
         }

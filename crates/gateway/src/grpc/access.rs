@@ -92,6 +92,11 @@ pub fn is_group(group: &str, version: &str) -> bool {
     METHODS.iter().any(|(_, g, v)| *g == group && *v == version)
 }
 
+/// Methods whose failures carry metadata of the target for the caller.
+pub fn answers_with_headers(path: &str) -> bool {
+    matches!(path.strip_prefix(SERVICE), Some("InvokeBinding" | "InvokeService"))
+}
+
 /// Which methods of our own service are served and which are allowed.
 pub struct Access {
     token: Option<String>,

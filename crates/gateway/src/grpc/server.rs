@@ -9,7 +9,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tower_service::Service as _;
 
-use super::access::{Access, denied};
+use super::access::{self, Access, denied};
 use super::metrics::Served;
 use super::reflection::Reflection;
 use super::service::DaprService;
@@ -57,6 +57,9 @@ impl GrpcApi {
             return refusal;
         }
         match self.access.method(request.uri().path()) {
+            Some(true) if access::answers_with_headers(request.uri().path()) => {
+                status::with_headers_ahead(self.own(request).await)
+            }
             Some(true) => self.own(request).await,
             Some(false) => denied(),
             None if Reflection::serves(request.uri().path()) => self.reflection.call(request).await,

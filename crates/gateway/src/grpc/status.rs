@@ -47,3 +47,23 @@ pub fn response(code: Code, message: &str, details: &[u8]) -> Response<Body> {
     }
     response
 }
+
+/// Sends a failure's metadata ahead as headers and its status as trailers. In
+/// an answer that is only a status, clients take all of it for trailers, and
+/// miss what they look for among the headers.
+pub fn with_headers_ahead(response: Response<Body>) -> Response<Body> {
+    const STATUS: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
+    if !response.headers().contains_key(STATUS[0]) {
+        return response;
+    }
+    let (mut parts, _) = response.into_parts();
+    let mut trailers = http::HeaderMap::with_capacity(STATUS.len());
+    for name in STATUS {
+        if let Some(value) = parts.headers.remove(name) {
+            trailers.insert(name, value);
+        }
+    }
+    let frame = http_body::Frame::<bytes::Bytes>::trailers(trailers);
+    let frames = futures::stream::iter([Ok::<_, std::convert::Infallible>(frame)]);
+    Response::from_parts(parts, Body::boxed(http_body_util::StreamBody::new(frames)))
+}
