@@ -16,6 +16,7 @@ mod program;
 mod servers;
 mod sidecar;
 mod telemetry;
+mod unserved;
 mod wait;
 
 pub use program::main;

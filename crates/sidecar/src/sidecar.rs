@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +29,7 @@ use dapr_transport::listen::Listener;
 use crate::options::Options;
 use crate::processor::Processor;
 use crate::telemetry::Telemetry;
-use crate::{VERSION, app, drain, endpoints, host, policies, servers};
+use crate::{VERSION, app, drain, endpoints, host, policies, servers, unserved};
 
 const SCOPE: &str = "dapr.runtime";
 
@@ -92,7 +91,8 @@ impl Run {
     /// Builds the services; nothing is started but the reserved port.
     async fn prepare(options: Options, registry: Components, tasks: TaskGroup) -> Result<Self, String> {
         let config = load_configuration(&options.config_files, &ProcessEnv).map_err(|e| e.to_string())?;
-        refuse_unserved(&config)?;
+        unserved::refuse(&config)?;
+        unserved::warn_of_settings(&config);
         tracing::info!(target: SCOPE, "standalone mode configured");
         tracing::info!(target: SCOPE, "app id: {}", options.identity.app_id());
         let identity = options.identity.clone();
@@ -232,6 +232,7 @@ impl Run {
             tracing::error!(target: SCOPE, "could not initialize pluggable components {error}");
         }
         self.load_components().await?;
+        unserved::warn_of_resources(&self.options.resource_dirs, &self.context);
         let endpoints = endpoints::load(&self.options, &self.context, &self.api.secrets).await;
         self.api.metadata.set_http_endpoints(endpoints.iter().map(|e| e.name.clone()).collect());
         self.api.invoke.set_http_endpoints(endpoints);
@@ -580,28 +581,4 @@ fn declared(subscription: Subscription) -> Result<Route, String> {
     description.compile(pubsub::Origin::Declarative).map_err(|e| {
         format!("failed to load declarative subscriptions: subscription {name} in {source}: {e}")
     })
-}
-
-/// Settings whose absence of effect would be dangerous or surprising are
-/// refused rather than ignored.
-fn refuse_unserved(config: &Configuration) -> Result<(), String> {
-    let mut unserved: HashMap<&str, bool> = HashMap::new();
-    unserved.insert("spec.httpPipeline", !config.http_pipeline.handlers.is_empty());
-    unserved.insert("spec.appHttpPipeline", !config.app_http_pipeline.handlers.is_empty());
-    unserved.insert(
-        "spec.accessControl",
-        config
-            .access_control
-            .as_ref()
-            .is_some_and(|a| !a.policies.is_empty() || a.default_action.eq_ignore_ascii_case("deny")),
-    );
-    let mut names: Vec<_> = unserved.into_iter().filter(|(_, used)| *used).map(|(name, _)| name).collect();
-    names.sort_unstable();
-    if names.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "the configuration uses {}, which this release does not have; remove it",
-        names.join(" and ")
-    ))
 }
