@@ -8,4 +8,5 @@
 
 pub mod api_token;
 pub mod pem;
+pub mod spiffe;
 pub mod tls;
