@@ -13,8 +13,10 @@ use crate::secrets::SecretStore;
 use crate::state::StateStore;
 use crate::{InitContext, InitError};
 
-type Pending<T> = Pin<Box<dyn Future<Output = Result<Arc<T>, InitError>> + Send>>;
-type Constructor<C, T> = Arc<dyn Fn(C) -> Pending<T> + Send + Sync>;
+/// A component on its way.
+pub type Pending<T> = Pin<Box<dyn Future<Output = Result<Arc<T>, InitError>> + Send>>;
+/// Makes one component.
+pub type Constructor<C, T> = Arc<dyn Fn(C) -> Pending<T> + Send + Sync>;
 
 /// Constructors of one building block.
 pub struct Kind<T: ?Sized, C = InitContext> {

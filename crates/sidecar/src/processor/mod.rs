@@ -1,16 +1,20 @@
 //! From component resources to running components (runtime.md §2.3, §3.3).
 
+mod bindings;
+mod pubsub;
+mod secret_stores;
+mod state;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dapr_blocks::bindings::{BindingsService, InputConfig};
+use dapr_blocks::bindings::BindingsService;
 use dapr_blocks::metadata::{ComponentInfo, MetadataService};
-use dapr_blocks::pubsub::{PubSubConfig, PubSubService};
+use dapr_blocks::pubsub::PubSubService;
 use dapr_blocks::secrets::SecretsService;
 use dapr_blocks::state::StateService;
-use dapr_components::registry::Registry;
-use dapr_components::state::Feature as StateFeature;
+use dapr_components::registry::{Constructor, Kind, Registry};
 use dapr_components::{InitContext, InitError, Properties};
 use dapr_kernel::AppIdentity;
 use dapr_kernel::tasks::TaskGroup;
@@ -177,30 +181,10 @@ impl Processor {
         tracing::info!(target: SCOPE, "Shutting down component {name} ({component_type}{version})");
         let category = component_type.to_lowercase();
         match category.split('.').next().unwrap_or_default() {
-            "state" => {
-                if let Some(removed) = self.state.remove(name) {
-                    removed.store.close().await;
-                }
-            }
-            "pubsub" => {
-                if let Some(removed) = self.pubsub.remove(name) {
-                    removed.close().await;
-                }
-            }
-            "secretstores" => {
-                if let Some(removed) = self.secrets.remove(name) {
-                    removed.close().await;
-                }
-            }
-            "bindings" => {
-                let (output, input) = self.bindings.remove(name).unwrap_or_default();
-                if let Some(input) = input {
-                    input.close().await;
-                }
-                if let Some(output) = output {
-                    output.close().await;
-                }
-            }
+            "state" => self.close_state(name).await,
+            "pubsub" => self.close_pubsub(name).await,
+            "secretstores" => self.close_secret_store(name).await,
+            "bindings" => self.close_bindings(name).await,
             // Nothing else is loaded.
             _ => {}
         }
@@ -244,101 +228,12 @@ impl Processor {
         let values = component.properties(&self.templates).map_err(|e| Failure::Init(e.to_string()))?;
         Properties::new(values).map_err(|e| Failure::Init(e.to_string()))
     }
+}
 
-    async fn create_state(
-        &self,
-        component: &Component,
-        context: InitContext,
-    ) -> Result<Vec<String>, Failure> {
-        let constructor = self
-            .registry
-            .state
-            .find(&component.component_type, &component.version)
-            .ok_or_else(|| Failure::Creation(not_found(component)))?;
-        for unsupported in ["primaryEncryptionKey", "secondaryEncryptionKey", "outboxPublishPubsub"] {
-            if context.properties.get(unsupported).is_some_and(|v| !v.is_empty()) {
-                return Err(Failure::Init(format!(
-                    "metadata property '{unsupported}' is not available in this release; remove it from the component"
-                )));
-            }
-        }
-        let properties = context.properties.clone();
-        let store = constructor(context).await?;
-        let mut capabilities: Vec<String> = store.features().iter().map(|f| f.as_str().to_owned()).collect();
-        let has = |f| store.features().contains(&f);
-        if has(StateFeature::Etag) && has(StateFeature::Transactional) {
-            capabilities.push("ACTOR".to_owned());
-        }
-        self.state.add(&component.name, store, &properties).map_err(|e| Failure::Init(e.to_string()))?;
-        Ok(capabilities)
-    }
-
-    async fn create_pubsub(
-        &self,
-        component: &Component,
-        context: InitContext,
-    ) -> Result<Vec<String>, Failure> {
-        let constructor = self
-            .registry
-            .pubsub
-            .find(&component.component_type, &component.version)
-            .ok_or_else(|| Failure::Creation(not_found(component)))?;
-        let config =
-            PubSubConfig::new(&context.properties, self.identity.app_id(), component.uses_namespace());
-        let bus = constructor(context).await?;
-        let capabilities = bus.features().iter().map(|f| f.as_str().to_owned()).collect();
-        self.pubsub.add(&component.name, bus, config);
-        Ok(capabilities)
-    }
-
-    async fn create_secret_store(
-        &self,
-        component: &Component,
-        context: InitContext,
-    ) -> Result<Vec<String>, Failure> {
-        let constructor = self
-            .registry
-            .secret_stores
-            .find(&component.component_type, &component.version)
-            .ok_or_else(|| Failure::Creation(not_found(component)))?;
-        let store = constructor(context).await?;
-        let capabilities = store.features().iter().map(|f| (*f).to_owned()).collect();
-        self.secrets.add(&component.name, store);
-        Ok(capabilities)
-    }
-
-    async fn create_bindings(
-        &self,
-        component: &Component,
-        context: InitContext,
-    ) -> Result<Vec<String>, Failure> {
-        let (component_type, version) = (&component.component_type, &component.version);
-        let input = self.registry.input_bindings.find(component_type, version);
-        let output = self.registry.output_bindings.find(component_type, version);
-        if input.is_none() && output.is_none() {
-            return Err(Failure::Creation(format!("couldn't find binding {}", component.log_name())));
-        }
-        let direction = context.properties.get("direction").unwrap_or_default().to_ascii_lowercase();
-        let wanted = |way: &str| direction.is_empty() || direction.contains(way);
-        let mut capabilities = Vec::new();
-        if let Some(constructor) = input.filter(|_| wanted("input")) {
-            let config = InputConfig {
-                declared_input: direction.contains("input"),
-                route: context.properties.get_exact("route").filter(|r| !r.is_empty()).map(str::to_owned),
-            };
-            let binding = constructor(context.clone()).await?;
-            self.bindings.add_input(&component.name, binding, config);
-            self.initialized(component);
-            capabilities.push("INPUT_BINDING".to_owned());
-        }
-        if let Some(constructor) = output.filter(|_| wanted("output")) {
-            let binding = constructor(context).await?;
-            self.bindings.add_output(&component.name, binding);
-            self.initialized(component);
-            capabilities.push("OUTPUT_BINDING".to_owned());
-        }
-        Ok(capabilities)
-    }
+/// The constructor of a component's type and version.
+fn find<T: ?Sized>(kind: &Kind<T>, component: &Component) -> Result<Constructor<InitContext, T>, Failure> {
+    kind.find(&component.component_type, &component.version)
+        .ok_or_else(|| Failure::Creation(not_found(component)))
 }
 
 /// Why a component could not be started, in the contract's two kinds.
@@ -426,5 +321,4 @@ pub async fn fetch_secrets(secrets: &SecretsService, store: &str, refs: &[Secret
 }
 
 #[cfg(test)]
-#[path = "processor_tests.rs"]
 mod tests;
