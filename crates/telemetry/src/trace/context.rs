@@ -1,11 +1,14 @@
 //! Trace id, span id and flags, as text and in binary.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use super::tracestate::TraceState;
 
 /// Length of `grpc-trace-bin`.
 pub const BINARY_LEN: usize = 29;
+
+/// Length of `traceparent` in version 00.
+pub const TRACEPARENT_LEN: usize = 55;
 
 /// Versions above this are invalid; later ones than 00 are read as 00.
 const MAX_VERSION: u8 = 254;
@@ -93,8 +96,16 @@ impl TraceContext {
 
     /// The value of `traceparent`.
     pub fn traceparent(&self) -> String {
-        let mut out = String::with_capacity(55);
-        let _ = write!(out, "00-{}-{}-{:02x}", self.trace_id, self.span_id, self.flags);
+        String::from_utf8_lossy(&self.traceparent_bytes()).into_owned()
+    }
+
+    /// The same as bytes, all of them ASCII, without an allocation.
+    pub fn traceparent_bytes(&self) -> [u8; TRACEPARENT_LEN] {
+        let mut out = [b'-'; TRACEPARENT_LEN];
+        out[..2].copy_from_slice(b"00");
+        encode_hex(&self.trace_id.0, &mut out[3..35]);
+        encode_hex(&self.span_id.0, &mut out[36..52]);
+        encode_hex(&[self.flags], &mut out[53..]);
         out
     }
 
@@ -110,6 +121,14 @@ impl TraceContext {
         bytes[19..27].copy_from_slice(&self.span_id.0);
         bytes[28] = self.flags;
         bytes
+    }
+}
+
+fn encode_hex(bytes: &[u8], out: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 

@@ -1,19 +1,31 @@
 //! The trace context that travels with requests: W3C headers, the binary form
-//! of gRPC, baggage (runtime.md §10). Spans and exporters are not here.
+//! of gRPC, baggage; and the spans that are made of it, up to the queues that
+//! exporters empty (runtime.md §10). Exporters are not here.
 
 mod baggage;
 mod context;
+mod headers;
+mod queue;
+mod sampler;
+mod span;
+mod tracer;
 mod tracestate;
 
 pub use baggage::{Baggage, BaggageError};
-pub use context::{BINARY_LEN, SpanId, TraceContext, TraceId};
+pub use context::{BINARY_LEN, SpanId, TRACEPARENT_LEN, TraceContext, TraceId};
+pub use headers::{BAGGAGE, GRPC_TRACE_BIN, TRACEPARENT, TRACESTATE};
+pub use queue::{BatchLimits, SpanQueue};
+pub use sampler::Sampler;
+pub use span::{Attribute, Span, SpanData, SpanKind};
+pub use tracer::Tracer;
 pub use tracestate::TraceState;
 
-/// Header and metadata names.
-pub const TRACEPARENT: &str = "traceparent";
-pub const TRACESTATE: &str = "tracestate";
-pub const GRPC_TRACE_BIN: &str = "grpc-trace-bin";
-pub const BAGGAGE: &str = "baggage";
+/// Reading and writing contexts and baggage in headers and gRPC metadata.
+pub mod propagation {
+    pub use super::headers::{
+        baggage, grpc_parent, http_parent, normalize_grpc, write_binary, write_grpc, write_http,
+    };
+}
 
 /// What the application receives, and HTTP responses carry, when there is no
 /// trace: the header must be present all the same.
