@@ -2,13 +2,15 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dapr_kernel::tasks::TaskGroup;
 use http::header::UPGRADE;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,8 +18,10 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use crate::Body;
+use crate::connect::BoxStream;
 use crate::h2c_upgrade::{self, Opening, Replay};
 use crate::listen::Listener;
 
@@ -56,6 +60,35 @@ pub struct Options {
     pub keepalive: Option<(Duration, Duration)>,
     /// How long a stop waits for requests in flight; `None` for ever.
     pub drain: Option<Duration>,
+    /// What TCP connections begin with, such as TLS; `None` leaves them as
+    /// they are. Unix sockets always are.
+    pub tls: Option<Securer>,
+}
+
+/// A connection that was secured, and what every request on it carries from
+/// that, such as who the client is.
+pub struct Secured {
+    pub stream: BoxStream,
+    pub extensions: Extensions,
+}
+
+type Securing = Pin<Box<dyn Future<Output = io::Result<Secured>> + Send>>;
+
+/// Secures accepted connections. The TLS settings themselves live in the
+/// security crate, and so does a limit for the time that this may take.
+#[derive(Clone)]
+pub struct Securer(Arc<dyn Fn(TcpStream) -> Securing + Send + Sync>);
+
+impl Securer {
+    pub fn new(secure: impl Fn(TcpStream) -> Securing + Send + Sync + 'static) -> Self {
+        Self(Arc::new(secure))
+    }
+}
+
+impl std::fmt::Debug for Securer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Securer(..)")
+    }
 }
 
 impl Options {
@@ -66,6 +99,7 @@ impl Options {
             max_header_list: 1 << 20,
             keepalive: None,
             drain: Some(Duration::from_secs(10)),
+            tls: None,
         }
     }
 
@@ -107,7 +141,11 @@ pub async fn serve<S: Service>(listener: Listener, service: Arc<S>, options: Opt
             Ok(Accepted::Tcp(stream, addr)) => {
                 // Small answers must not wait for more data.
                 let _ = stream.set_nodelay(true);
-                connection(stream, Peer(Some(addr)), &server, &graceful);
+                let peer = Peer(Some(addr));
+                match &server.options.tls {
+                    None => connection(stream, peer, &server, &graceful),
+                    Some(securer) => secured(securer, stream, peer, &server, &graceful),
+                }
             }
             Ok(Accepted::Unix(stream)) => connection(stream, Peer(None), &server, &graceful),
             Err(error) => {
@@ -178,18 +216,34 @@ fn connection<S: Service>(
     graceful: &GracefulShutdown,
 ) {
     let upgrade = (server.options.protocol == Protocol::Http).then(|| graceful.watcher());
-    let connection = Arc::new(Connection { server: server.clone(), peer, upgrade: Mutex::new(upgrade) });
-    let handler = service_fn(move |request: Request<Incoming>| {
-        let connection = connection.clone();
-        async move { Ok::<_, Infallible>(connection.answer(request).await) }
-    });
     let connection =
-        server.builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
-    let watched = graceful.watch(connection);
-    server.tasks.spawn("connection", async move {
-        if let Err(error) = watched.await {
-            // A peer that goes away is its own business; debug is enough.
-            tracing::debug!(target: "dapr.runtime", "Connection ended: {error}");
+        Connection { server: server.clone(), peer, extensions: None, upgrade: Mutex::new(upgrade) };
+    server.tasks.spawn("connection", connection.serve(stream, graceful.watcher()));
+}
+
+/// Secures the connection first, in its own task: others must not wait for it.
+fn secured<S: Service>(
+    securer: &Securer,
+    stream: TcpStream,
+    peer: Peer,
+    server: &Arc<Server<S>>,
+    graceful: &GracefulShutdown,
+) {
+    let (securing, server, watcher) = ((securer.0)(stream), server.clone(), graceful.watcher());
+    let tasks = server.tasks.clone();
+    tasks.spawn("connection", async move {
+        match server.tasks.shutdown().guard(securing).await {
+            Some(Ok(Secured { stream, extensions })) => {
+                // Upgrades are for connections in the clear.
+                let upgrade = Mutex::new(None);
+                let connection = Connection { server, peer, extensions: Some(extensions), upgrade };
+                connection.serve(stream, watcher).await;
+            }
+            Some(Err(error)) => {
+                let from = peer.0.map(|a| a.to_string()).unwrap_or_default();
+                tracing::debug!(target: "dapr.runtime", "Connection from {from} was not secured: {error}");
+            }
+            None => {}
         }
     });
 }
@@ -197,12 +251,39 @@ fn connection<S: Service>(
 struct Connection<S> {
     server: Arc<Server<S>>,
     peer: Peer,
+    /// Of a secured connection: what its requests carry.
+    extensions: Option<Extensions>,
     /// For the one upgrade that a connection may make.
     upgrade: Mutex<Option<Watcher>>,
 }
 
 impl<S: Service> Connection<S> {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    fn serve(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        watcher: Watcher,
+    ) -> impl Future<Output = ()> + Send {
+        let this = Arc::new(self);
+        let connection = this.clone();
+        let handler = service_fn(move |request: Request<Incoming>| {
+            let connection = connection.clone();
+            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+        });
+        let builder = &this.server.builder;
+        let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
+        let watched = watcher.watch(served);
+        async move {
+            if let Err(error) = watched.await {
+                // A peer that goes away is its own business; debug is enough.
+                tracing::debug!(target: "dapr.runtime", "Connection ended: {error}");
+            }
+        }
+    }
+
+    async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
+        if let Some(extensions) = &self.extensions {
+            request.extensions_mut().extend(extensions.clone());
+        }
         if request.headers().contains_key(UPGRADE)
             && let Some(opening) = h2c_upgrade::opening(&request)
             && let Some(watcher) = self.upgrade.lock().take()
