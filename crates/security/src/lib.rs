@@ -1,12 +1,25 @@
-//! Everything about trust: TLS configurations and connections, certificates in
-//! PEM, tokens. rustls is configured here, so that the provider, the protocol
-//! versions and the treatment of certificates are decided once.
+//! Everything about trust: identities and the certificates that prove them, TLS
+//! configurations and connections, tokens. rustls is configured here, so that
+//! the provider, the protocol versions and the treatment of certificates are
+//! decided once.
 //!
-//! It must not know protocols above TLS, components or resource files. Entry
-//! types: [`tls::ClientTls`], [`tls::Connector`], [`api_token::matches`].
+//! It must not know what is served or called over TLS, except for the
+//! certificate authority, nor components or resource files. Entry types:
+//! [`provider::Provider`] and its handle [`Security`], [`PeerIdentity`],
+//! [`spiffe::SpiffeId`], [`tls::ClientTls`], [`api_token::matches`].
 #![forbid(unsafe_code)]
 
+pub mod anchors;
 pub mod api_token;
+pub mod identity;
+pub mod jwt;
+pub mod mtls;
 pub mod pem;
+pub mod provider;
+pub mod rotation;
 pub mod spiffe;
 pub mod tls;
+pub mod x509;
+
+pub use mtls::PeerIdentity;
+pub use provider::Security;

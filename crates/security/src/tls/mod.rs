@@ -106,7 +106,7 @@ pub fn client_config(options: &ClientTls) -> Result<Arc<ClientConfig>, Error> {
 
 /// Always named, never the process default: nothing else in the program may
 /// decide which cryptography this is.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 

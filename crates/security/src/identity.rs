@@ -1,0 +1,218 @@
+//! The identity of this program: certificate, key and tokens
+//! (control-plane.md §4.2, §4.4).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::{Error as PemError, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::jwt::{self, Token};
+use crate::rotation::{Terms, Time, Validity};
+use crate::spiffe::SpiffeId;
+use crate::x509::{self, Facts};
+
+/// A key that was made for one request and never leaves the process but for
+/// the identity directory. Its debug form tells nothing.
+pub struct PrivateKey {
+    pkcs8: PrivatePkcs8KeyDer<'static>,
+    pem: String,
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKey(..)")
+    }
+}
+
+/// A certificate signing request in PEM, and the key it is for.
+#[derive(Debug)]
+pub struct Request {
+    pub csr_pem: String,
+    pub key: PrivateKey,
+}
+
+impl Request {
+    /// A fresh Ed25519 key; the subject is empty, for the authority decides
+    /// who we are.
+    pub fn ed25519() -> Result<Self, Error> {
+        let failed = |e: rcgen::Error| Error::Key(e.to_string());
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(failed)?;
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let csr = params.serialize_request(&pair).map_err(failed)?;
+        let key =
+            PrivateKey { pkcs8: PrivatePkcs8KeyDer::from(pair.serialize_der()), pem: pair.serialize_pem() };
+        Ok(Self { csr_pem: csr.pem().map_err(failed)?, key })
+    }
+}
+
+/// Why an identity cannot be made, or cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("failed to generate the private key or its signing request: {0}")]
+    Key(String),
+    #[error("error parsing newly signed certificate: {0}")]
+    Certificate(String),
+    #[error("no certificates received from sentry")]
+    Empty,
+    #[error("error parsing spiffe id from newly signed certificate: {0}")]
+    Id(#[from] x509::Error),
+    #[error("the newly signed certificate does not fit the private key: {0}")]
+    Mismatch(String),
+    #[error(transparent)]
+    Jwt(#[from] jwt::Error),
+}
+
+/// What proves who we are. Immutable: a renewal makes a new one.
+pub struct Identity {
+    id: SpiffeId,
+    certified: Arc<CertifiedKey>,
+    validity: Validity,
+    chain_pem: String,
+    key: PrivateKey,
+    token: Option<Token>,
+    audience_tokens: HashMap<String, Token>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("id", &self.id)
+            .field("validity", &self.validity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// From the authority's answer: the chain in PEM, leaf first, for `key`.
+    /// Its validity is not looked at: that is for those we show it to, and
+    /// their clocks (control-plane.md §4.3).
+    pub fn new(chain_pem: String, key: PrivateKey) -> Result<Self, Error> {
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
+            .collect::<Result<_, PemError>>()
+            .map_err(|e| Error::Certificate(e.to_string()))?;
+        let facts = Facts::read(chain.first().ok_or(Error::Empty)?)?;
+        let id = facts.spiffe_id()?;
+        let signing = any_supported_type(&PrivateKeyDer::Pkcs8(key.pkcs8.clone_key()))
+            .map_err(|e| Error::Key(e.to_string()))?;
+        let certified = CertifiedKey::new(chain, signing);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(e) => return Err(Error::Mismatch(e.to_string())),
+        }
+        Ok(Self {
+            id,
+            certified: Arc::new(certified),
+            validity: facts.validity,
+            chain_pem,
+            key,
+            token: None,
+            audience_tokens: HashMap::new(),
+        })
+    }
+
+    /// Adds the tokens that came with it. The one for all audiences must name
+    /// our trust domain, and the others exactly the audience they are for.
+    pub fn with_tokens(
+        mut self,
+        token: Option<String>,
+        per_audience: HashMap<String, String>,
+        now: Time,
+    ) -> Result<Self, Error> {
+        if let Some(text) = token.filter(|t| !t.is_empty()) {
+            let token = Token::read(text, now)?;
+            if token.audiences().is_empty() {
+                return Err(jwt::Error::NoAudience.into());
+            }
+            let domain = self.id.trust_domain_str();
+            if !token.is_for(domain) {
+                return Err(jwt::Error::different(domain, token.audiences()).into());
+            }
+            self.token = Some(token);
+        }
+        for (audience, text) in per_audience {
+            let token = Token::read(text, now)?;
+            if token.audiences() != [audience.as_str()] {
+                return Err(jwt::Error::Mismatch.into());
+            }
+            self.audience_tokens.insert(audience, token);
+        }
+        Ok(self)
+    }
+
+    pub fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// What its renewal depends on.
+    pub fn terms(&self) -> Terms {
+        Terms { validity: self.validity, token_expiry: self.token.as_ref().map(Token::expiry) }
+    }
+
+    /// Leaf first, without root.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
+    }
+
+    pub fn chain_pem(&self) -> &str {
+        &self.chain_pem
+    }
+
+    /// PKCS#8, for the identity directory only.
+    pub(crate) fn key_pem(&self) -> &str {
+        &self.key.pem
+    }
+
+    /// The token for all audiences.
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
+    }
+
+    /// A token for `audience`: one of its own, or the common one if that names
+    /// it.
+    pub fn token_for(&self, audience: &str) -> Result<&Token, jwt::Error> {
+        if audience.is_empty() {
+            return Err(jwt::Error::AudienceRequired);
+        }
+        if let Some(token) = self.audience_tokens.get(audience) {
+            return Ok(token);
+        }
+        let token = self.token.as_ref().ok_or(jwt::Error::NoToken)?;
+        if token.is_for(audience) {
+            Ok(token)
+        } else {
+            Err(jwt::Error::different(audience, token.audiences()))
+        }
+    }
+
+    pub(crate) fn certified(&self) -> &Arc<CertifiedKey> {
+        &self.certified
+    }
+}
+
+/// The identity in use; none until the first was issued. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct IdentityStore(Arc<ArcSwapOption<Identity>>);
+
+impl IdentityStore {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn current(&self) -> Option<Arc<Identity>> {
+        self.0.load_full()
+    }
+
+    pub fn replace(&self, identity: Identity) {
+        self.0.store(Some(Arc::new(identity)));
+    }
+}

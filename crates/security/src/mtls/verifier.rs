@@ -1,0 +1,216 @@
+//! The one judge of certificates between programs of Dapr (control-plane.md
+//! §2): chain, validity and SPIFFE identity count; host names and extended key
+//! usages do not.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+
+use crate::anchors::{AnchorSet, TrustAnchors};
+use crate::rotation::Time;
+use crate::spiffe::SpiffeId;
+use crate::x509::Facts;
+
+/// Who the other side must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Anyone with an identity.
+    Anyone,
+    /// Exactly this one.
+    Id(SpiffeId),
+    /// An application, in whatever trust domain it lives.
+    App { namespace: String, app_id: String },
+}
+
+impl Expect {
+    fn check(&self, id: &SpiffeId) -> Result<(), Error> {
+        let met = match self {
+            Self::Anyone => true,
+            Self::Id(expected) => id == expected,
+            // The whole path: nothing may follow the app ID.
+            Self::App { namespace, app_id } => id.path() == format!("/ns/{namespace}/{app_id}"),
+        };
+        if met { Ok(()) } else { Err(refused(format!("unexpected SPIFFE ID: \"{id}\""))) }
+    }
+}
+
+/// Whether `leaf` leads to one of `anchors` and everything on the way is valid
+/// at `now`; the identity that it then proves.
+pub fn verify_chain(
+    anchors: &AnchorSet,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<SpiffeId, Error> {
+    let facts = Facts::read(leaf).map_err(|e| refused(e.to_string()))?;
+    let id = facts.spiffe_id().map_err(|e| refused(e.to_string()))?;
+    facts.check_leaf().map_err(|e| refused(e.to_string()))?;
+    let leaf = EndEntityCert::try_from(leaf).map_err(|e| failed(&e))?;
+    let valid = anchors.valid_at(Time::from_seconds(now.as_secs()));
+    leaf.verify_for_usage(algorithms().all, &valid, intermediates, now, AnyUsage, None, None)
+        .map_err(|e| failed(&e))?;
+    Ok(id)
+}
+
+fn algorithms() -> WebPkiSupportedAlgorithms {
+    ring::default_provider().signature_verification_algorithms
+}
+
+/// Certificates of Dapr serve both sides, and older ones have no usages.
+struct AnyUsage;
+
+impl ExtendedKeyUsageValidator for AnyUsage {
+    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        Ok(())
+    }
+}
+
+/// Verifies either side of a connection.
+#[derive(Debug)]
+pub struct SpiffeVerifier {
+    anchors: TrustAnchors,
+    expect: Expect,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl SpiffeVerifier {
+    pub fn new(anchors: TrustAnchors, expect: Expect) -> Arc<Self> {
+        Arc::new(Self { anchors, expect, algorithms: algorithms() })
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let id = verify_chain(&self.anchors.current(), leaf, intermediates, now)?;
+        self.expect.check(&id)
+    }
+}
+
+impl ServerCertVerifier for SpiffeVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verify(end_entity, intermediates, now).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for SpiffeVerifier {
+    /// None: a client has one certificate, and the anchors may change while it
+    /// decides.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.verify(end_entity, intermediates, now).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// A refusal by our rules; its text survives rustls' debug formatting.
+struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+fn refused(reason: String) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refusal(reason)))))
+}
+
+/// The alerts that peers understand, where there is one.
+fn failed(error: &webpki::Error) -> Error {
+    use webpki::Error as E;
+    Error::InvalidCertificate(match error {
+        E::CertExpired { .. } => CertificateError::Expired,
+        E::CertNotValidYet { .. } => CertificateError::NotValidYet,
+        E::UnknownIssuer => CertificateError::UnknownIssuer,
+        E::BadDer | E::BadDerTime | E::TrailingData(_) => CertificateError::BadEncoding,
+        E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        other => return refused(other.to_string()),
+    })
+}
+
+/// The reason of a failed handshake in words.
+pub(super) fn reason(error: &std::io::Error) -> String {
+    let tls = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
+    match tls {
+        Some(Error::InvalidCertificate(CertificateError::Other(other))) => other.0.to_string(),
+        Some(tls) => tls.to_string(),
+        None => error.to_string(),
+    }
+}
