@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod anchors;
+pub mod acl;
 pub mod api_token;
 pub mod identity;
 pub mod jwt;

@@ -82,9 +82,10 @@ impl AccessControl {
         }
         Ok(Some(Self {
             default_allows: default_allows(spec),
-            trust_domain: Some(&spec.trust_domain).filter(|d| !d.is_empty()).cloned().unwrap_or_else(
-                || DEFAULT_TRUST_DOMAIN.to_owned(),
-            ),
+            trust_domain: Some(&spec.trust_domain)
+                .filter(|d| !d.is_empty())
+                .cloned()
+                .unwrap_or_else(|| DEFAULT_TRUST_DOMAIN.to_owned()),
             policies,
         }))
     }

@@ -62,7 +62,9 @@ fn an_emptied_default_action_denies_unless_the_list_is_empty() {
 
 #[test]
 fn the_default_action_is_allow_in_any_case_and_else_deny() {
-    for (action, expected) in [("allow", true), ("ALLOW", true), ("deny", false), ("Allowed", false), ("x", false)] {
+    for (action, expected) in
+        [("allow", true), ("ALLOW", true), ("deny", false), ("Allowed", false), ("x", false)]
+    {
         let list = compile(&spec(action, vec![]), Protocol::Http);
         assert_eq!(
             list.decide(None, "x", Some("GET"), Protocol::Http),
@@ -78,8 +80,12 @@ fn the_default_action_is_allow_in_any_case_and_else_deny() {
 fn incomplete_policies_are_refused_together() {
     let complete = policy("ok", "", vec![]);
     let no_domain = AppPolicySpec { trust_domain: String::new(), ..policy("a", "", vec![]) };
-    let neither = AppPolicySpec { namespace: String::new(), ..AppPolicySpec { app_id: "b".into(), ..no_domain.clone() } };
-    let text = |policies| AccessControl::compile(&spec("", policies), Protocol::Http).unwrap_err().to_string();
+    let neither = AppPolicySpec {
+        namespace: String::new(),
+        ..AppPolicySpec { app_id: "b".into(), ..no_domain.clone() }
+    };
+    let text =
+        |policies| AccessControl::compile(&spec("", policies), Protocol::Http).unwrap_err().to_string();
     assert_eq!(
         text(vec![complete.clone(), no_domain, neither]),
         "invalid access control spec. missing trustdomain for apps: [a b], missing namespace for apps: [b], missing app name on at least one of the app policies: false"
