@@ -9,9 +9,10 @@
 //! [`spiffe::SpiffeId`], [`tls::ClientTls`], [`api_token::matches`].
 #![forbid(unsafe_code)]
 
-pub mod anchors;
 pub mod acl;
+pub mod anchors;
 pub mod api_token;
+pub mod ca;
 pub mod identity;
 pub mod jwt;
 pub mod mtls;
