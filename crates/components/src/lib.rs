@@ -5,11 +5,15 @@
 //! files. Entry types: [`state::StateStore`], [`pubsub::PubSub`],
 //! [`bindings::InputBinding`], [`bindings::OutputBinding`],
 //! [`secrets::SecretStore`], [`nameresolution::NameResolver`],
+//! [`middleware::HttpMiddleware`],
 //! [`registry::Registry`] and [`Properties`].
 #![forbid(unsafe_code)]
 
 pub mod bindings;
+pub mod configuration;
 mod init;
+pub mod lock;
+pub mod middleware;
 pub mod nameresolution;
 mod properties;
 pub mod pubsub;

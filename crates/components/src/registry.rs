@@ -7,6 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::bindings::{InputBinding, OutputBinding};
+use crate::configuration::ConfigurationStore;
+use crate::lock::LockStore;
+use crate::middleware::HttpMiddleware;
 use crate::nameresolution::{NameResolver, ResolverContext};
 use crate::pubsub::PubSub;
 use crate::secrets::SecretStore;
@@ -93,6 +96,9 @@ pub struct Registry {
     pub input_bindings: Kind<dyn InputBinding>,
     pub output_bindings: Kind<dyn OutputBinding>,
     pub secret_stores: Kind<dyn SecretStore>,
+    pub configuration: Kind<dyn ConfigurationStore>,
+    pub locks: Kind<dyn LockStore>,
+    pub middleware: Kind<dyn HttpMiddleware>,
     pub name_resolvers: Kind<dyn NameResolver, ResolverContext>,
 }
 
