@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::Shutdown;
+use crate::workers::{Place, Workers, hold};
 
 /// Owns the tasks of one service. Cloning shares the group.
 ///
@@ -18,11 +19,25 @@ use crate::Shutdown;
 pub struct TaskGroup {
     tracker: TaskTracker,
     shutdown: Shutdown,
+    /// Where connections are spread to; `None` keeps all on the caller's runtime.
+    workers: Option<Workers>,
 }
 
 impl TaskGroup {
     pub fn new(shutdown: Shutdown) -> Self {
-        Self { tracker: TaskTracker::new(), shutdown }
+        Self { tracker: TaskTracker::new(), shutdown, workers: None }
+    }
+
+    /// Spreads connections over `workers`.
+    #[must_use]
+    pub fn with_workers(mut self, workers: Workers) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Where the next connection is to be served; `None` for here.
+    pub fn place(&self) -> Option<Place> {
+        self.workers.as_ref().map(Workers::least_loaded)
     }
 
     /// The signal that this group's tasks follow.
@@ -38,8 +53,31 @@ impl TaskGroup {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        tokio::spawn(self.supervised(name, task))
+    }
+
+    /// Like [`TaskGroup::spawn`], on the worker of `place`; what the task spawns
+    /// runs there, too.
+    pub fn spawn_placed<F>(&self, name: &'static str, place: Option<Place>, task: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let Some(place) = place else {
+            self.spawn(name, task);
+            return;
+        };
+        let worker = place.handle().clone();
+        worker.spawn(self.supervised(name, hold(place, task)));
+    }
+
+    fn supervised<F: Future>(
+        &self,
+        name: &'static str,
+        task: F,
+    ) -> impl Future<Output = Option<F::Output>> + use<F> {
         let work = AssertUnwindSafe(task).catch_unwind();
-        tokio::spawn(self.tracker.track_future(async move {
+        self.tracker.track_future(async move {
             match work.await {
                 Ok(out) => Some(out),
                 Err(panic) => {
@@ -47,7 +85,7 @@ impl TaskGroup {
                     None
                 }
             }
-        }))
+        })
     }
 
     /// Like [`TaskGroup::spawn`], but the task is dropped when the group shuts
