@@ -49,9 +49,7 @@ impl KeyKind {
             Self::Rsa => {
                 AlgorithmIdentifierOwned { oid: db::rfc5912::RSA_ENCRYPTION, parameters: Some(Any::null()) }
             }
-            Self::Ed25519 => {
-                AlgorithmIdentifierOwned { oid: db::rfc8410::ID_ED_25519, parameters: None }
-            }
+            Self::Ed25519 => AlgorithmIdentifierOwned { oid: db::rfc8410::ID_ED_25519, parameters: None },
             Self::P256 | Self::P384 | Self::P521 => AlgorithmIdentifierOwned {
                 oid: db::rfc5912::ID_EC_PUBLIC_KEY,
                 parameters: self.curve_oid().map(Any::from),
@@ -161,13 +159,17 @@ impl JwsAlgorithm {
             Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 | Self::Ps384 | Self::Ps512 => {
                 return match kind {
                     KeyKind::Rsa => Ok(()),
-                    _ => Err(format!("RSA algorithm {self} requires an RSA key, but got {}", kind.type_name())),
+                    _ => {
+                        Err(format!("RSA algorithm {self} requires an RSA key, but got {}", kind.type_name()))
+                    }
                 };
             }
             Self::EdDsa => {
                 return match kind {
                     KeyKind::Ed25519 => Ok(()),
-                    _ => Err(format!("EdDSA algorithm requires an Ed25519 key, but got {}", kind.type_name())),
+                    _ => {
+                        Err(format!("EdDSA algorithm requires an Ed25519 key, but got {}", kind.type_name()))
+                    }
                 };
             }
             Self::Es256 => KeyKind::P256,
@@ -178,7 +180,9 @@ impl JwsAlgorithm {
             return Ok(());
         }
         match kind.field_bytes() {
-            None => Err(format!("ECDSA algorithm {self} requires an ECDSA key, but got {}", kind.type_name())),
+            None => {
+                Err(format!("ECDSA algorithm {self} requires an ECDSA key, but got {}", kind.type_name()))
+            }
             Some(_) => {
                 Err(format!("{self} requires a {} curve, got {}", wanted.curve_name(), kind.curve_name()))
             }

@@ -26,7 +26,9 @@ pub const CA_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub enum BundleError {
     #[error("failed to decode trust anchors: {0}")]
     Anchors(CertificateError),
-    #[error("certificate in trust anchor is not self-signed: trust anchor {0} is no CA, or its signature is by another key")]
+    #[error(
+        "certificate in trust anchor is not self-signed: trust anchor {0} is no CA, or its signature is by another key"
+    )]
     AnchorNotSelfSigned(usize),
     #[error("failed to decode issuer certificate: {0}")]
     Chain(CertificateError),
@@ -86,7 +88,8 @@ impl Bundle {
         let signs = KeyUsages::DigitalSignature | KeyUsages::KeyCertSign;
         let mut extensions = authority_extensions(signs)?;
         extensions.push(subject_key_id(root_key.public())?);
-        let template = Template { subject: name.clone(), key: root_key.public(), not_before, not_after, extensions };
+        let template =
+            Template { subject: name.clone(), key: root_key.public(), not_before, not_after, extensions };
         let root = make(template, name.clone(), &root_key)?;
 
         let (key, key_pem) = SigningKey::generate_ed25519()?;
@@ -162,8 +165,7 @@ impl Bundle {
     /// decided before.
     pub fn issue(&self, request: &WorkloadRequest<'_>) -> Result<Issued, CertificateError> {
         let usage = KeyUsage(FlagSet::from(KeyUsages::DigitalSignature));
-        let purposes =
-            ExtendedKeyUsage(vec![db::rfc5280::ID_KP_SERVER_AUTH, db::rfc5280::ID_KP_CLIENT_AUTH]);
+        let purposes = ExtendedKeyUsage(vec![db::rfc5280::ID_KP_SERVER_AUTH, db::rfc5280::ID_KP_CLIENT_AUTH]);
         let mut names = Vec::with_capacity(request.dns_names.len() + 1);
         for name in request.dns_names {
             names.push(GeneralName::DnsName(Ia5String::new(name)?));
@@ -223,8 +225,8 @@ fn leads_to_anchor(
     let last = &chain[chain.len() - 1];
     let mut expired = false;
     for anchor in anchors {
-        let above = last.der() == anchor.der()
-            || (last.is_issued_by_name_of(anchor) && last.is_signed_by(anchor));
+        let above =
+            last.der() == anchor.der() || (last.is_issued_by_name_of(anchor) && last.is_signed_by(anchor));
         if above && !too_long(anchor, chain.len()) {
             if anchor.is_valid_at(now) {
                 return Ok(());

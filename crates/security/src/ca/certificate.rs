@@ -12,9 +12,7 @@ use x509_cert::certificate::Version;
 use x509_cert::der::asn1::{Any, AnyRef, BitString, OctetString, PrintableStringRef, Utf8StringRef};
 use x509_cert::der::oid::{AssociatedOid, db};
 use x509_cert::der::{Decode, Encode, Reader, Sequence, SliceReader};
-use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier,
-};
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier};
 use x509_cert::ext::{Extension, Extensions};
 use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
 use x509_cert::serial_number::SerialNumber;

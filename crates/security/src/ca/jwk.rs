@@ -96,7 +96,9 @@ fn parse_key(object: &Map<String, Value>) -> Result<Jwk, &'static str> {
     let text = |name: &str| object.get(name).and_then(Value::as_str).map(str::to_owned);
     let bytes = |name: &str| {
         let value = object.get(name).and_then(Value::as_str).ok_or("a member of the key is missing")?;
-        URL_SAFE_NO_PAD.decode(value.trim_end_matches('=')).map_err(|_| "a member of the key is not base64url")
+        URL_SAFE_NO_PAD
+            .decode(value.trim_end_matches('='))
+            .map_err(|_| "a member of the key is not base64url")
     };
     let curve = |name: Option<&str>| match name {
         Some("P-256") => Some(KeyKind::P256),

@@ -23,4 +23,4 @@ pub use certificate::{Certificate, CertificateError};
 pub use csr::{CsrError, public_key_of as csr_public_key};
 pub use key::{KeyError, SigningKey, random_hex};
 pub use public_key::PublicKey;
-pub use serving::{Acceptor, Serving, ServingError};
+pub use serving::{Serving, ServingError};

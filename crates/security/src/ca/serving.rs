@@ -3,17 +3,22 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use dapr_transport::server::{Secured, Securer};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
 
 use super::certificate::{Certificate, CertificateError};
 use super::key::{KeyError, SigningKey};
 use crate::tls::provider;
+
+/// Time for a handshake.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServingError {
@@ -60,30 +65,21 @@ impl Serving {
         self.set(&Certificate::all_from_pem(chain)?, &SigningKey::from_pem(key)?)
     }
 
-    /// For connections that speak one of `protocols`, most wanted first.
-    pub fn acceptor(&self, protocols: &[&[u8]]) -> Result<Acceptor, ServingError> {
+    /// For servers that speak one of `protocols`, most wanted first.
+    pub fn securer(&self, protocols: &[&[u8]]) -> Result<Securer, ServingError> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(rustls::ALL_VERSIONS)?
             .with_no_client_auth()
             .with_cert_resolver(self.0.clone());
         config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
-        Ok(Acceptor(Arc::new(config).into()))
-    }
-}
-
-/// Turns accepted connections into TLS.
-#[derive(Clone)]
-pub struct Acceptor(tokio_rustls::TlsAcceptor);
-
-impl Acceptor {
-    /// Shakes hands. No time limit of its own.
-    pub async fn accept<IO>(
-        &self,
-        io: IO,
-    ) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<IO>>
-    where
-        IO: AsyncRead + AsyncWrite + Send + Unpin,
-    {
-        self.0.accept(io).await
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Securer::new(move |stream| {
+            let accepting = acceptor.accept(stream);
+            Box::pin(async move {
+                let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long");
+                let stream = tokio::time::timeout(HANDSHAKE_LIMIT, accepting).await.map_err(late)??;
+                Ok(Secured { stream: Box::new(stream), extensions: http::Extensions::new() })
+            })
+        }))
     }
 }

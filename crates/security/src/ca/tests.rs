@@ -24,13 +24,8 @@ fn bundle() -> Bundle {
 
 fn issue(bundle: &Bundle, key: &PublicKey, dns: &[String]) -> Issued {
     let id = SpiffeId::new(&TrustDomain::default(), "ns", "app").unwrap();
-    let request = WorkloadRequest {
-        key,
-        id: &id,
-        dns_names: dns,
-        not_before: now() - HOUR,
-        not_after: now() + HOUR,
-    };
+    let request =
+        WorkloadRequest { key, id: &id, dns_names: dns, not_before: now() - HOUR, not_after: now() + HOUR };
     bundle.issue(&request).unwrap()
 }
 
@@ -68,7 +63,8 @@ fn a_generated_bundle_passes_its_own_check() {
 #[test]
 fn a_bundle_that_does_not_fit_together_is_refused() {
     let (one, other) = (bundle(), bundle());
-    let refusal = |anchors: &str, chain: &str, key: &str| verify(anchors, chain, key).unwrap_err().to_string();
+    let refusal =
+        |anchors: &str, chain: &str, key: &str| verify(anchors, chain, key).unwrap_err().to_string();
     assert_eq!(
         refusal(other.anchors_pem(), one.chain_pem(), one.key_pem()),
         "issuer chain does not belong to trust anchors: x509: certificate signed by unknown authority"
@@ -177,7 +173,12 @@ fn tokens_of_every_algorithm_verify() {
             let set = JwkSet::parse(set.as_bytes()).unwrap();
             assert_eq!(jwt::verify(&token, &set, &expected), Ok(()), "{algorithm}");
             let (front, _) = token.rsplit_once('.').unwrap();
-            let (_, other) = signer.sign(&json!({})).unwrap().rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+            let (_, other) = signer
+                .sign(&json!({}))
+                .unwrap()
+                .rsplit_once('.')
+                .map(|(a, b)| (a.to_owned(), b.to_owned()))
+                .unwrap();
             assert_eq!(jwt::verify(&format!("{front}.{other}"), &set, &expected), Err(TokenError::Signature));
         }
         assert_eq!(fits, if key.kind() == KeyKind::Rsa { 6 } else { 1 });
@@ -189,8 +190,7 @@ fn judged(claims: serde_json::Value) -> Result<(), TokenError> {
     let set = JwkSet::parse(jwk::set_of(key.public(), JwsAlgorithm::EdDsa).as_bytes()).unwrap();
     let signer = Signer::new(key.clone(), JwsAlgorithm::EdDsa, &jwk::thumbprint(key.public())).unwrap();
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
-    let expected =
-        Expected { audience: "sentry", subject: "app", now: at, skew: Duration::from_secs(300) };
+    let expected = Expected { audience: "sentry", subject: "app", now: at, skew: Duration::from_secs(300) };
     jwt::verify(&signer.sign(&claims).unwrap(), &set, &expected)
 }
 
@@ -232,25 +232,27 @@ fn tokens_without_a_known_key_are_refused() {
 
 #[test]
 fn key_sets_must_hold_the_key() {
-    let ((key, _), (other, _)) = (SigningKey::generate_ed25519().unwrap(), SigningKey::generate_ed25519().unwrap());
+    let ((key, _), (other, _)) =
+        (SigningKey::generate_ed25519().unwrap(), SigningKey::generate_ed25519().unwrap());
     let json = jwk::set_of(key.public(), JwsAlgorithm::EdDsa);
     let kid = jwk::thumbprint(key.public());
     let set = JwkSet::parse(json.as_bytes()).unwrap();
     assert!(set.check_contains(key.public(), None).is_ok());
     assert!(set.check_contains(key.public(), Some(&kid)).is_ok());
-    let refusal = |set: &JwkSet, key: &SigningKey, id| set.check_contains(key.public(), id).unwrap_err().to_string();
+    let refusal =
+        |set: &JwkSet, key: &SigningKey, id| set.check_contains(key.public(), id).unwrap_err().to_string();
     assert_eq!(
         refusal(&set, &other, None),
         "JWKS doesn't contain a matching public key for the JWT signing key"
     );
-    assert_eq!(
-        refusal(&set, &key, Some("x")),
-        "JWKS doesn't contain a key with user-provided key ID \"x\""
-    );
+    assert_eq!(refusal(&set, &key, Some("x")), "JWKS doesn't contain a key with user-provided key ID \"x\"");
     assert!(refusal(&set, &other, Some(&kid)).contains("the key content doesn't match"));
     let for_encryption = JwkSet::parse(json.replace("\"sig\"", "\"enc\"").as_bytes()).unwrap();
     assert!(for_encryption.check_contains(key.public(), None).is_err());
-    assert_eq!(refusal(&JwkSet::parse(br#"{"keys":[]}"#).unwrap(), &key, None), "JWKS doesn't contain any keys");
+    assert_eq!(
+        refusal(&JwkSet::parse(br#"{"keys":[]}"#).unwrap(), &key, None),
+        "JWKS doesn't contain any keys"
+    );
     for bad in ["", "[]", "{}", r#"{"keys":[{}]}"#, r#"{"keys":[{"kty":"RSA","n":"!"}]}"#] {
         assert!(JwkSet::parse(bad.as_bytes()).is_err(), "{bad}");
     }
@@ -274,10 +276,7 @@ fn algorithms_name_what_they_miss() {
         refusal(JwsAlgorithm::Rs256, KeyKind::Ed25519),
         "RSA algorithm RS256 requires an RSA key, but got ed25519.PrivateKey"
     );
-    assert_eq!(
-        refusal(JwsAlgorithm::Es256, KeyKind::P384),
-        "ES256 requires a P-256 curve, got P-384"
-    );
+    assert_eq!(refusal(JwsAlgorithm::Es256, KeyKind::P384), "ES256 requires a P-256 curve, got P-384");
     assert_eq!(
         refusal(JwsAlgorithm::Es512, KeyKind::Rsa),
         "ECDSA algorithm ES512 requires an ECDSA key, but got *rsa.PrivateKey"
