@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 pub mod bindings;
+pub mod configuration;
 pub mod invoke;
+pub mod lock;
 pub mod metadata;
 mod observed;
 pub mod pubsub;

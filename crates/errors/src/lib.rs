@@ -12,8 +12,10 @@ mod detail;
 mod error;
 
 pub mod bindings;
+pub mod configuration;
 pub mod general;
 pub mod invoke;
+pub mod lock;
 pub mod pubsub;
 pub mod secrets;
 pub mod state;

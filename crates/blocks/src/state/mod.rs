@@ -7,5 +7,6 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use key::SEPARATOR;
 pub use key::{IllegalKey, KeyPrefix};
 pub use service::{BulkGetError, Options, StateError, StateService, Store, own_error};
