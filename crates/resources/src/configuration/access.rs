@@ -61,7 +61,8 @@ impl SecretScope {
 pub struct AccessControlSpec {
     pub default_action: String,
     pub trust_domain: String,
-    pub policies: Vec<AppPolicySpec>,
+    /// `None` when the list is absent, which is not the same as empty.
+    pub policies: Option<Vec<AppPolicySpec>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -88,7 +88,8 @@ spec:
     assert_eq!(c.metric.latency_distribution_buckets, Some(vec![1, 5]));
     assert_eq!(c.metric.rules[0].labels[0].regex["x"], "y.*");
     assert!(c.secret_scope("s").is_some() && c.secret_scope("t").is_none());
-    assert_eq!(c.access_control.as_ref().unwrap().policies[0].operations[0].http_verb, ["GET"]);
+    let policies = c.access_control.as_ref().unwrap().policies.as_ref().unwrap();
+    assert_eq!(policies[0].operations[0].http_verb, ["GET"]);
     assert_eq!(c.name_resolution.as_ref().unwrap().configuration, json!({"connectionString": "x", "n": 5}));
     assert_eq!(c.enabled_features(), BTreeSet::from(["ActorStateTTL", "WorkflowsRemoteActivityReminder"]));
     assert_eq!(c.api.allowed_for(ApiProtocol::Http), BTreeSet::from(["v1.0/state".to_owned()]));
@@ -122,6 +123,9 @@ fn objects_merge_and_lists_are_replaced() {
 #[test]
 fn a_null_removes_a_default() {
     assert_eq!(one("spec: {accessControl: null}").access_control, None);
+    let policies = |text: &str| one(text).access_control.unwrap().policies;
+    assert_eq!(policies("spec: {accessControl: {policies: }}"), None);
+    assert_eq!(policies("spec: {accessControl: {policies: []}}"), Some(vec![]));
     assert_eq!(one("spec: {tracing: {otel: }}").tracing.otel, None);
 }
 
