@@ -201,6 +201,8 @@ pub(super) struct FamilyState<I: Instrument> {
     shape: I::Shape,
     rules: LabelRules,
     budget: Arc<SeriesBudget>,
+    /// Records that found no room for their series.
+    refused: AtomicU64,
     /// Keys are in sorted label order.
     series: SeriesCache<I>,
 }
@@ -213,13 +215,16 @@ impl<I: Instrument> FamilyState<I> {
         if let Some(found) = self.series.get(values) {
             return found;
         }
-        if self.budget.is_spent() {
+        let refuse = || {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            detached()
+        };
+        if self.budget.is_spent() || self.series.len() >= self.budget.family_limit() {
             // Without the write lock, which a flood of new values would hold.
-            self.budget.refuse();
-            return detached();
+            return refuse();
         }
         let make = || self.budget.take().then(detached);
-        self.series.insert_with(values, make).unwrap_or_else(detached)
+        self.series.insert_with(values, make).unwrap_or_else(refuse)
     }
 }
 
@@ -237,8 +242,9 @@ impl<I: Instrument> Family<I> {
             order: order.into(),
             shape,
             rules,
+            refused: AtomicU64::new(0),
+            series: SeriesCache::new(budget.family_limit()),
             budget,
-            series: SeriesCache::new(usize::MAX),
         }))
     }
 
@@ -265,11 +271,20 @@ pub(super) trait AnyFamily: Send + Sync {
     fn labels(&self) -> &[&'static str];
     fn kind(&self) -> &'static str;
     fn samples(&self) -> Vec<(Key, Sample)>;
+    /// Records without a series.
+    fn refused(&self) -> u64;
 }
 
-pub(super) enum Sample {
+/// The value of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sample {
     Number(f64),
-    Distribution { bounds: Vec<(f64, u64)>, count: u64, sum: f64 },
+    /// `bounds` come with the number of values below each.
+    Distribution {
+        bounds: Vec<(f64, u64)>,
+        count: u64,
+        sum: f64,
+    },
 }
 
 pub(super) trait Sampled: Instrument {
@@ -310,6 +325,10 @@ where
 
     fn kind(&self) -> &'static str {
         I::KIND
+    }
+
+    fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
     }
 
     fn samples(&self) -> Vec<(Key, Sample)> {

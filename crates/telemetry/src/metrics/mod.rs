@@ -15,10 +15,12 @@ mod series;
 mod text;
 
 pub use family::{
-    Buckets, Counter, Family, Gauge, Histogram, LATENCY_BUCKETS_MS, RATIO_BUCKETS, SIZE_BUCKETS,
+    Buckets, Counter, Family, Gauge, Histogram, LATENCY_BUCKETS_MS, RATIO_BUCKETS, SIZE_BUCKETS, Sample,
 };
 pub use http_path::{HttpLabelOptions, HttpLabels};
-pub use registry::{Registry, RegistryOptions, SERIES_LIMIT};
+pub use registry::{
+    FAMILY_SERIES_LIMIT, FamilyReading, Registry, RegistryOptions, SERIES_LIMIT, SeriesReading,
+};
 pub use rules::{LabelRule, Rule, RuleError, Rules};
 pub use series::SeriesCache;
 pub use text::{CONTENT_TYPE, format_float};

@@ -3,20 +3,25 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
-use super::family::{AnyFamily, Buckets, Counter, Family, Gauge, Histogram, Instrument, Sampled};
+use super::family::{AnyFamily, Buckets, Counter, Family, Gauge, Histogram, Instrument, Sample, Sampled};
 use super::rules::{Rule, RuleError, RuleSet};
 use super::{process, text};
 
 /// Most series a registry keeps unless told otherwise: a histogram with the
 /// default bounds takes some 400 bytes.
 pub const SERIES_LIMIT: usize = 10_000;
+/// Most series of one family unless told otherwise, so that a label with a new
+/// value in each request leaves the others their room.
+pub const FAMILY_SERIES_LIMIT: usize = 2_000;
 
 const PREFIX: &str = "dapr_";
 const OVERFLOW: &str = "dapr_metrics_series_dropped_total";
+const OVERFLOW_HELP: &str =
+    "Records that were dropped because the family or the registry holds no more series.";
 
 /// How to build a [`Registry`].
 #[derive(Clone, Debug)]
@@ -25,13 +30,20 @@ pub struct RegistryOptions {
     pub app_id: Option<String>,
     pub rules: Vec<Rule>,
     pub series_limit: usize,
+    pub family_series_limit: usize,
     /// Adds `process_*`.
     pub process: bool,
 }
 
 impl Default for RegistryOptions {
     fn default() -> Self {
-        Self { app_id: None, rules: Vec::new(), series_limit: SERIES_LIMIT, process: true }
+        Self {
+            app_id: None,
+            rules: Vec::new(),
+            series_limit: SERIES_LIMIT,
+            family_series_limit: FAMILY_SERIES_LIMIT,
+            process: true,
+        }
     }
 }
 
@@ -40,26 +52,23 @@ impl Default for RegistryOptions {
 pub(super) struct SeriesBudget {
     used: AtomicUsize,
     limit: usize,
-    refused: AtomicU64,
+    /// Limit of each family.
+    family: usize,
 }
 
 impl SeriesBudget {
     /// Takes room for one series if there is any.
     pub(super) fn take(&self) -> bool {
         let grown = |used: usize| (used < self.limit).then_some(used + 1);
-        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok();
-        if !taken {
-            self.refuse();
-        }
-        taken
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
+    }
+
+    pub(super) fn family_limit(&self) -> usize {
+        self.family
     }
 
     pub(super) fn is_spent(&self) -> bool {
         self.used.load(Ordering::Relaxed) >= self.limit
-    }
-
-    pub(super) fn refuse(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -76,6 +85,22 @@ struct State {
     families: RwLock<BTreeMap<String, Entry>>,
     budget: Arc<SeriesBudget>,
     process: bool,
+}
+
+/// One family as [`Registry::read`] finds it.
+#[derive(Clone, Debug)]
+pub struct FamilyReading {
+    pub name: String,
+    pub help: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    pub series: Vec<SeriesReading>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SeriesReading {
+    pub labels: Vec<(&'static str, String)>,
+    pub sample: Sample,
 }
 
 /// A set of metrics, rendered as Prometheus text. Cloning shares it.
@@ -104,7 +129,7 @@ impl Registry {
         let budget = SeriesBudget {
             used: AtomicUsize::new(0),
             limit: options.series_limit,
-            refused: AtomicU64::new(0),
+            family: options.family_series_limit,
         };
         Self(Arc::new(State {
             app_id: options.app_id,
@@ -156,6 +181,35 @@ impl Registry {
         family
     }
 
+    /// Every series with its value now, families sorted by name.
+    pub fn read(&self) -> Vec<FamilyReading> {
+        let state = &*self.0;
+        let mut out = Vec::new();
+        for (name, entry) in &*state.families.read() {
+            let app_id = state.app_id.as_ref().filter(|_| entry.constant_app_id);
+            let labels = entry.family.labels();
+            let series: Vec<_> = entry
+                .family
+                .samples()
+                .into_iter()
+                .map(|(values, sample)| {
+                    let own = labels.iter().copied().zip(values.iter().map(|v| v.to_string()));
+                    let labels = own.chain(app_id.map(|id| ("app_id", id.clone()))).collect();
+                    SeriesReading { labels, sample }
+                })
+                .collect();
+            if !series.is_empty() {
+                out.push(FamilyReading {
+                    name: name.clone(),
+                    help: entry.help,
+                    kind: entry.family.kind(),
+                    series,
+                });
+            }
+        }
+        out
+    }
+
     /// Number of series.
     pub fn series(&self) -> usize {
         self.0.budget.used.load(Ordering::Relaxed)
@@ -166,15 +220,14 @@ impl Registry {
     pub fn render(&self) -> String {
         let state = &*self.0;
         let mut out = String::with_capacity(16 * 1024);
+        let mut refused = Vec::new();
         for (name, entry) in &*state.families.read() {
             let app_id = state.app_id.as_deref().filter(|_| entry.constant_app_id);
             text::push_family(&mut out, name, entry, app_id);
+            refused.push((name.clone(), entry.family.refused()));
         }
-        let refused = state.budget.refused.load(Ordering::Relaxed);
-        if refused > 0 {
-            let help = "Records that were dropped because the registry holds no more series.";
-            text::push_plain(&mut out, OVERFLOW, help, "counter", refused as f64);
-        }
+        refused.retain(|(_, count)| *count > 0);
+        text::push_by_label(&mut out, OVERFLOW, OVERFLOW_HELP, "family", &refused);
         if state.process {
             process::push(&mut out);
         }

@@ -80,7 +80,21 @@ fn beyond_the_limit_new_series_count_nowhere_and_old_ones_go_on() {
     let text = r.render();
     assert!(text.contains("dapr_a{app_id=\"app\",x=\"1\"} 2\n"), "{text}");
     assert!(!text.contains("x=\"2\""));
-    assert!(text.ends_with("dapr_metrics_series_dropped_total 2\n"));
+    assert!(text.ends_with("dapr_metrics_series_dropped_total{family=\"dapr_a\"} 2\n"), "{text}");
+}
+
+#[test]
+fn a_family_that_grows_leaves_the_others_their_room() {
+    let r = registry(RegistryOptions { family_series_limit: 3, ..RegistryOptions::default() });
+    let (greedy, modest) = (r.counter("greedy", "G.", &["path"]), r.counter("modest", "M.", &[]));
+    for i in 0..100 {
+        greedy.with(&[&format!("/{i}")]).increment();
+    }
+    modest.with(&[]).increment();
+    assert_eq!(r.series(), 4);
+    let text = r.render();
+    assert!(text.contains("dapr_modest{app_id=\"app\"} 1\n"), "{text}");
+    assert!(text.contains("dapr_metrics_series_dropped_total{family=\"dapr_greedy\"} 97\n"), "{text}");
 }
 
 fn rule(metric: &str, label: &str, replacement: &str, pattern: &str) -> Rule {

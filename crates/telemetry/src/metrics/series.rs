@@ -59,12 +59,20 @@ impl<H: Clone> SeriesCache<H> {
         made
     }
 
-    /// Adds the handle for `values` unless it is there or `make` refuses.
+    pub(super) fn len(&self) -> usize {
+        self.map.read().len()
+    }
+
+    /// Adds the handle for `values` unless it is there, the cache is full or
+    /// `make` refuses.
     pub(super) fn insert_with(&self, values: &[&str], make: impl FnOnce() -> Option<H>) -> Option<H> {
         // Made under the lock: two threads must not count one series twice.
         let mut map = self.map.write();
         if let Some(found) = map.get(&Values(values)) {
             return Some(found.clone());
+        }
+        if map.len() >= self.limit {
+            return None;
         }
         let made = make()?;
         map.insert(key(values), made.clone());

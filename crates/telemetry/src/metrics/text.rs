@@ -37,6 +37,17 @@ pub(super) fn push_plain(out: &mut String, name: &str, help: &str, kind: &str, v
     push_sample(out, name, "", "", value);
 }
 
+/// A counter with one label, not at all without series.
+pub(super) fn push_by_label(out: &mut String, name: &str, help: &str, label: &str, series: &[(String, u64)]) {
+    if series.is_empty() {
+        return;
+    }
+    push_head(out, name, help, "counter");
+    for (value, count) in series {
+        push_sample(out, name, "", &format!("{label}=\"{value}\""), *count as f64);
+    }
+}
+
 fn push_head(out: &mut String, name: &str, help: &str, kind: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }

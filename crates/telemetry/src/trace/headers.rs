@@ -7,7 +7,7 @@ use base64::engine::{DecodePaddingMode, general_purpose};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::baggage::{Baggage, BaggageError};
-use super::context::TraceContext;
+use super::context::{TRACEPARENT_LEN, TraceContext};
 
 /// Header and metadata names.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -74,6 +74,13 @@ pub fn normalize_grpc(headers: &mut HeaderMap) {
     {
         write_http(&context, headers);
     }
+}
+
+/// Whether the context in the headers says so; cheaper than reading all of it.
+pub fn is_sampled(headers: &HeaderMap) -> bool {
+    let parent = headers.get(&TRACEPARENT).map_or(&b""[..], HeaderValue::as_bytes);
+    parent.len() == TRACEPARENT_LEN
+        && matches!(parent[TRACEPARENT_LEN - 1], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f')
 }
 
 /// All `baggage` headers as one list and as parsed; `None` without any.

@@ -23,7 +23,7 @@ pub use tracestate::TraceState;
 /// Reading and writing contexts and baggage in headers and gRPC metadata.
 pub mod propagation {
     pub use super::headers::{
-        baggage, grpc_parent, http_parent, normalize_grpc, write_binary, write_grpc, write_http,
+        baggage, grpc_parent, http_parent, is_sampled, normalize_grpc, write_binary, write_grpc, write_http,
     };
 }
 

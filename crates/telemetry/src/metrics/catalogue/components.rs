@@ -73,7 +73,12 @@ impl ComponentMetrics {
     }
 
     pub fn conversation(&self, component: &str, success: bool, latency: Duration) {
-        self.conversation.with(&[component, &self.namespace, flag(success)]).record(latency);
+        self.conversation_handle(component, success).record(latency);
+    }
+
+    /// The handle for one outcome of a conversation's turns.
+    pub fn conversation_handle(&self, component: &str, success: bool) -> Timed {
+        self.conversation.with(&[component, &self.namespace, flag(success)])
     }
 
     /// A job that was triggered.

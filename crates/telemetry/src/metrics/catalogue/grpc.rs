@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::whole_ms;
 use crate::metrics::family::{Buckets, Counter, Family, Histogram, SIZE_BUCKETS};
-use crate::metrics::registry::{Registry, SERIES_LIMIT};
+use crate::metrics::registry::{FAMILY_SERIES_LIMIT, Registry};
 use crate::metrics::series::SeriesCache;
 
 /// gRPC calls, served and made. Statuses are spelled `OK`, `NotFound`, ...
@@ -60,16 +60,16 @@ impl GrpcMetrics {
                 responses: size("grpc.io/server/sent_bytes_per_rpc", sent, server[0]),
                 latency: registry.histogram("grpc.io/server/server_latency", took, server, latency),
                 count: registry.counter("grpc.io/server/completed_rpcs", "Calls served.", server),
-                calls: SeriesCache::new(SERIES_LIMIT),
-                sizes: SeriesCache::new(SERIES_LIMIT),
+                calls: SeriesCache::new(FAMILY_SERIES_LIMIT),
+                sizes: SeriesCache::new(FAMILY_SERIES_LIMIT),
             },
             client: Side {
                 requests: size("grpc.io/client/sent_bytes_per_rpc", sent, client[0]),
                 responses: size("grpc.io/client/received_bytes_per_rpc", received, client[0]),
                 latency: registry.histogram("grpc.io/client/roundtrip_latency", took, client, latency),
                 count: registry.counter("grpc.io/client/completed_rpcs", "Calls made.", client),
-                calls: SeriesCache::new(SERIES_LIMIT),
-                sizes: SeriesCache::new(SERIES_LIMIT),
+                calls: SeriesCache::new(FAMILY_SERIES_LIMIT),
+                sizes: SeriesCache::new(FAMILY_SERIES_LIMIT),
             },
             probe_count: registry.counter(
                 "grpc.io/healthprobes/completed_count",

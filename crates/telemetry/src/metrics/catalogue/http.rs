@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::whole_ms;
 use crate::metrics::family::{Buckets, Counter, Family, Histogram, SIZE_BUCKETS};
 use crate::metrics::http_path::{HttpLabelOptions, HttpLabels};
-use crate::metrics::registry::{Registry, SERIES_LIMIT};
+use crate::metrics::registry::{FAMILY_SERIES_LIMIT, Registry};
 use crate::metrics::series::SeriesCache;
 
 const LABELS: &[&str] = &["method", "path", "status"];
@@ -50,7 +50,7 @@ impl HttpServerMetrics {
             responses,
             request_bytes: size("http/server/request_bytes", "Content length of HTTP requests."),
             response_bytes: size("http/server/response_bytes", "Body size of HTTP responses."),
-            cache: SeriesCache::new(SERIES_LIMIT),
+            cache: SeriesCache::new(FAMILY_SERIES_LIMIT),
         }
     }
 
@@ -116,7 +116,7 @@ impl HttpClientMetrics {
                 latency,
             ),
             probe_count: registry.counter("http/healthprobes/completed_count", "Health probes.", &["status"]),
-            cache: SeriesCache::new(SERIES_LIMIT),
+            cache: SeriesCache::new(FAMILY_SERIES_LIMIT),
         }
     }
 

@@ -20,7 +20,7 @@ pub use workflow::WorkflowMetrics;
 
 use super::family::{Buckets, Counter, Family, Histogram, LATENCY_BUCKETS_MS};
 use super::http_path::HttpLabelOptions;
-use super::registry::{Registry, SERIES_LIMIT};
+use super::registry::{FAMILY_SERIES_LIMIT, Registry};
 use super::series::SeriesCache;
 
 /// Configuration of the catalogue (`spec.metric`).
@@ -119,7 +119,7 @@ struct TimedFamily {
 
 impl TimedFamily {
     fn new(count: Family<Counter>, latency: Family<Histogram>) -> Self {
-        Self { count, latency, cache: SeriesCache::new(SERIES_LIMIT) }
+        Self { count, latency, cache: SeriesCache::new(FAMILY_SERIES_LIMIT) }
     }
 
     fn with(&self, values: &[&str]) -> Timed {
