@@ -1,7 +1,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dapr_blocks::bindings::BindingsService;
+use dapr_blocks::configuration::ConfigurationService;
 use dapr_blocks::invoke::InvokeService;
+use dapr_blocks::lock::LockService;
 use dapr_blocks::metadata::MetadataService;
 use dapr_blocks::pubsub::PubSubService;
 use dapr_blocks::secrets::SecretsService;
@@ -18,6 +20,8 @@ pub struct Api {
     pub pubsub: PubSubService,
     pub bindings: BindingsService,
     pub secrets: SecretsService,
+    pub configuration: ConfigurationService,
+    pub lock: LockService,
     pub metadata: MetadataService,
     pub health: Health,
     pub control: Control,

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use dapr_app_channel::health::AppHealth;
 use dapr_app_channel::{AppChannel, discovery};
 use dapr_blocks::bindings::{self, BindingsService};
+use dapr_blocks::configuration::{self, ConfigurationService};
 use dapr_blocks::invoke::{self, InvokeService};
+use dapr_blocks::lock::{self, LockService};
 use dapr_blocks::metadata::{self, AppConnection, AppHealthProperties, MetadataService};
 use dapr_blocks::pubsub::{self, Description, PubSubService, Route};
 use dapr_blocks::secrets::{self, SecretsService};
@@ -135,6 +137,8 @@ impl Run {
             pubsub: api.pubsub.clone(),
             bindings: api.bindings.clone(),
             secrets: api.secrets.clone(),
+            configuration: api.configuration.clone(),
+            lock: api.lock.clone(),
             metadata: api.metadata.clone(),
             tasks: tasks.clone(),
             metrics,
@@ -265,6 +269,7 @@ impl Run {
     fn set_app_channel(&self, channel: Option<AppChannel>) {
         self.api.invoke.set_app_channel(channel.clone());
         self.api.pubsub.set_app_channel(channel.clone());
+        self.api.configuration.set_app_channel(channel.clone());
         self.api.bindings.set_app_channel(channel);
     }
 
@@ -422,6 +427,7 @@ impl Run {
         self.api.bindings.stop_inputs().await;
         self.api.pubsub.stop_subscriptions().await;
         self.api.pubsub.stop_streams().await;
+        self.api.configuration.stop();
         // Requests in flight still use the components.
         let limit = self.options.grace.unwrap_or(Duration::MAX);
         self.tasks.stop(limit).await;
@@ -452,6 +458,8 @@ struct Services {
     pubsub: PubSubService,
     bindings: BindingsService,
     secrets: SecretsService,
+    configuration: ConfigurationService,
+    lock: LockService,
     metadata: MetadataService,
 }
 
@@ -465,6 +473,7 @@ impl Services {
     ) -> Self {
         let Surroundings { policies, resiliencies, metrics, tasks } = surroundings;
         let identity = options.identity.clone();
+        let stopping = tasks.clone();
         Self {
             invoke: InvokeService::new(invoke::Options {
                 identity: identity.clone(),
@@ -496,6 +505,12 @@ impl Services {
                 options_timeout: options.binding_options_timeout,
                 metrics: metrics.clone(),
             }),
+            configuration: ConfigurationService::new(configuration::Options {
+                policies: policies.clone(),
+                tasks: stopping,
+                metrics: metrics.clone(),
+            }),
+            lock: LockService::new(lock::Options { identity: identity.clone(), policies: policies.clone() }),
             secrets: SecretsService::new(secrets::Options {
                 scopes: config.secrets.scopes.clone(),
                 policies,
@@ -519,6 +534,8 @@ impl Services {
             pubsub: self.pubsub,
             bindings: self.bindings,
             secrets: self.secrets,
+            configuration: self.configuration,
+            lock: self.lock,
             metadata: self.metadata,
             health,
             control: Control::default(),

@@ -98,11 +98,15 @@ async fn post(channel: &AppChannel, method: String, body: Bytes) -> Result<(), R
 }
 
 fn event(id: &str, items: &Items) -> Value {
-    let items: Map<String, Value> = items.iter().map(|(key, item)| (key.clone(), shown(item))).collect();
-    json!({ "id": id, "items": items })
+    json!({ "id": id, "items": items_to_json(items) })
 }
 
-/// An item as JSON: what is empty is left out.
+/// Items as the HTTP API and the application see them: what is empty is left
+/// out (api.md §2.5).
+pub fn items_to_json(items: &Items) -> Value {
+    items.iter().map(|(key, item)| (key.clone(), shown(item))).collect()
+}
+
 fn shown(item: &Item) -> Value {
     let mut out = Map::new();
     for (name, text) in [("value", &item.value), ("version", &item.version)] {

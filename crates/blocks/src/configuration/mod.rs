@@ -7,5 +7,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use app::items_to_json;
 pub use service::{ConfigurationService, Options};
 pub use stream::{Update, UpdateStream};

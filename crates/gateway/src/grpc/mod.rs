@@ -3,9 +3,11 @@
 
 mod access;
 mod bindings;
+mod configuration;
 mod convert;
 mod internal;
 mod invoke;
+mod lock;
 mod metrics;
 mod proxy;
 mod pubsub;

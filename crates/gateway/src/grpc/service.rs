@@ -9,7 +9,7 @@ use dapr_wire::runtime::v1::dapr_server::Dapr;
 use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{bindings, invoke, pubsub, secrets, state, system, unserved};
+use super::{bindings, configuration, invoke, lock, pubsub, secrets, state, system, unserved};
 use crate::Api;
 
 /// Messages that a method sends over time.
@@ -80,14 +80,14 @@ service! {
     execute_actor_state_transaction(rt::ExecuteActorStateTransactionRequest) -> () => unserved::actors;
     invoke_actor(rt::InvokeActorRequest) -> rt::InvokeActorResponse => unserved::actors;
     subscribe_actor_events_alpha1(Streaming<rt::SubscribeActorEventsRequestAlpha1>) -> Messages<rt::SubscribeActorEventsResponseAlpha1> => unserved::actors;
-    get_configuration_alpha1(rt::GetConfigurationRequest) -> rt::GetConfigurationResponse => unserved::configuration;
-    get_configuration(rt::GetConfigurationRequest) -> rt::GetConfigurationResponse => unserved::configuration;
-    subscribe_configuration_alpha1(rt::SubscribeConfigurationRequest) -> Messages<rt::SubscribeConfigurationResponse> => unserved::configuration;
-    subscribe_configuration(rt::SubscribeConfigurationRequest) -> Messages<rt::SubscribeConfigurationResponse> => unserved::configuration;
-    unsubscribe_configuration_alpha1(rt::UnsubscribeConfigurationRequest) -> rt::UnsubscribeConfigurationResponse => unserved::configuration;
-    unsubscribe_configuration(rt::UnsubscribeConfigurationRequest) -> rt::UnsubscribeConfigurationResponse => unserved::configuration;
-    try_lock_alpha1(rt::TryLockRequest) -> rt::TryLockResponse => unserved::lock;
-    unlock_alpha1(rt::UnlockRequest) -> rt::UnlockResponse => unserved::lock;
+    get_configuration_alpha1(rt::GetConfigurationRequest) -> rt::GetConfigurationResponse => configuration::get;
+    get_configuration(rt::GetConfigurationRequest) -> rt::GetConfigurationResponse => configuration::get;
+    subscribe_configuration_alpha1(rt::SubscribeConfigurationRequest) -> Messages<rt::SubscribeConfigurationResponse> => configuration::subscribe;
+    subscribe_configuration(rt::SubscribeConfigurationRequest) -> Messages<rt::SubscribeConfigurationResponse> => configuration::subscribe;
+    unsubscribe_configuration_alpha1(rt::UnsubscribeConfigurationRequest) -> rt::UnsubscribeConfigurationResponse => configuration::unsubscribe;
+    unsubscribe_configuration(rt::UnsubscribeConfigurationRequest) -> rt::UnsubscribeConfigurationResponse => configuration::unsubscribe;
+    try_lock_alpha1(rt::TryLockRequest) -> rt::TryLockResponse => lock::try_lock;
+    unlock_alpha1(rt::UnlockRequest) -> rt::UnlockResponse => lock::unlock;
     encrypt_alpha1(Streaming<rt::EncryptRequest>) -> Messages<rt::EncryptResponse> => unserved::crypto;
     decrypt_alpha1(Streaming<rt::DecryptRequest>) -> Messages<rt::DecryptResponse> => unserved::crypto;
     get_metadata(rt::GetMetadataRequest) -> rt::GetMetadataResponse => system::get_metadata;

@@ -3,6 +3,7 @@ use dapr_transport::{Body, grpc};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response};
 use tonic::Status;
+use tonic::metadata::MetadataMap;
 
 /// Carries category and code of an error from the handler, which generated
 /// code surrounds, to where it is counted. It never leaves this process.
@@ -16,12 +17,17 @@ pub fn from_api(error: &ApiError) -> Status {
         error.message.clone(),
         error.to_grpc_details(),
     );
+    count(status.metadata_mut(), error);
+    status
+}
+
+/// Marks an answer that tells about an error as one to be counted.
+pub fn count(metadata: &mut MetadataMap, error: &ApiError) {
     if let Some(category) = error.category()
         && let Ok(counted) = format!("{category}/{}", error.tag).parse()
     {
-        status.metadata_mut().insert(COUNTED, counted);
+        metadata.insert(COUNTED, counted);
     }
-    status
 }
 
 /// Category and code of the error that an answer is; takes them away.

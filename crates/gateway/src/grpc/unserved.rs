@@ -14,14 +14,6 @@ pub async fn actors<Q, A>(api: &Api, _: Request<Q>) -> Answer<A> {
     Err(from_api(&refusals::actors(api)))
 }
 
-pub async fn configuration<Q, A>(_: &Api, _: Request<Q>) -> Answer<A> {
-    Err(from_api(&refusals::configuration()))
-}
-
-pub async fn lock<Q, A>(_: &Api, _: Request<Q>) -> Answer<A> {
-    Err(from_api(&refusals::lock()))
-}
-
 pub async fn crypto<Q, A>(_: &Api, _: Request<Q>) -> Answer<A> {
     Err(from_api(&refusals::crypto()))
 }

@@ -3,11 +3,14 @@
 
 mod bindings;
 mod call;
+mod configuration;
 mod cors;
 mod fields;
 mod health;
 mod invoke;
+mod lock;
 mod metadata;
+mod proto_json;
 mod pubsub;
 pub(crate) mod refusals;
 pub mod reply;

@@ -13,24 +13,6 @@ pub fn actors(api: &Api) -> ApiError {
     ApiError::simple("ERR_ACTOR_NO_PLACEMENT", 400, Code::Unavailable, "placement service is not configured")
 }
 
-pub fn configuration() -> ApiError {
-    ApiError::basic(
-        "ERR_CONFIGURATION_STORE_NOT_CONFIGURED",
-        500,
-        Code::FailedPrecondition,
-        "configuration stores not configured",
-    )
-}
-
-pub fn lock() -> ApiError {
-    ApiError::simple(
-        "ERR_LOCK_STORE_NOT_CONFIGURED",
-        500,
-        Code::FailedPrecondition,
-        "lock store is not configured",
-    )
-}
-
 pub fn crypto() -> ApiError {
     ApiError::simple(
         "ERR_CRYPTO_PROVIDERS_NOT_CONFIGURED",

@@ -10,7 +10,7 @@ use dapr_transport::Body;
 use http::{Method, Response};
 
 use super::call::Call;
-use super::{bindings, health, metadata, pubsub, reply, secrets, state, unserved};
+use super::{bindings, configuration, health, lock, metadata, pubsub, reply, secrets, state, unserved};
 use crate::Api;
 
 pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
@@ -97,14 +97,14 @@ pub static TABLE: &[Route] = &[
     route!(WRITE "v1.0-alpha1/publish/bulk/{pubsub}/{topic...}", "publish" "v1alpha1", "BulkPublishEventAlpha1" => pubsub::bulk_publish),
     route!(WRITE "v1.0/publish/{pubsub}/{topic...}", "publish" "v1", "PublishEvent" => pubsub::publish),
     route!(WRITE "v1.0/bindings/{name}", "bindings" "v1", "InvokeBinding" => bindings::invoke),
-    route!(GET "v1.0/configuration/{store}", "configuration" "v1", "GetConfiguration" => unserved::configuration),
-    route!(GET "v1.0/configuration/{store}/subscribe", "configuration" "v1", "SubscribeConfiguration" => unserved::configuration),
-    route!(GET "v1.0/configuration/{store}/{id}/unsubscribe", "configuration" "v1", "UnsubscribeConfiguration" => unserved::configuration),
-    route!(GET "v1.0-alpha1/configuration/{store}", "configuration" "v1alpha1", "GetConfigurationAlpha1" => unserved::configuration),
-    route!(GET "v1.0-alpha1/configuration/{store}/subscribe", "configuration" "v1alpha1", "SubscribeConfigurationAlpha1" => unserved::configuration),
-    route!(GET "v1.0-alpha1/configuration/{store}/{id}/unsubscribe", "configuration" "v1alpha1", "UnsubscribeConfigurationAlpha1" => unserved::configuration),
-    route!(POST "v1.0-alpha1/lock/{store}", "lock" "v1alpha1", "TryLockAlpha1" => unserved::try_lock),
-    route!(POST "v1.0-alpha1/unlock/{store}", "unlock" "v1alpha1", "UnlockAlpha1" => unserved::unlock),
+    route!(GET "v1.0/configuration/{store}", "configuration" "v1", "GetConfiguration" => configuration::get),
+    route!(GET "v1.0/configuration/{store}/subscribe", "configuration" "v1", "SubscribeConfiguration" => configuration::subscribe),
+    route!(GET "v1.0/configuration/{store}/{id}/unsubscribe", "configuration" "v1", "UnsubscribeConfiguration" => configuration::unsubscribe),
+    route!(GET "v1.0-alpha1/configuration/{store}", "configuration" "v1alpha1", "GetConfigurationAlpha1" => configuration::get),
+    route!(GET "v1.0-alpha1/configuration/{store}/subscribe", "configuration" "v1alpha1", "SubscribeConfigurationAlpha1" => configuration::subscribe),
+    route!(GET "v1.0-alpha1/configuration/{store}/{id}/unsubscribe", "configuration" "v1alpha1", "UnsubscribeConfigurationAlpha1" => configuration::unsubscribe),
+    route!(POST "v1.0-alpha1/lock/{store}", "lock" "v1alpha1", "TryLockAlpha1" => lock::try_lock),
+    route!(POST "v1.0-alpha1/unlock/{store}", "unlock" "v1alpha1", "UnlockAlpha1" => lock::unlock),
     route!(PUT "v1.0-alpha1/crypto/{name}/encrypt", "crypto" "v1alpha1", "EncryptAlpha1" => unserved::crypto),
     route!(PUT "v1.0-alpha1/crypto/{name}/decrypt", "crypto" "v1alpha1", "DecryptAlpha1" => unserved::crypto),
     route!(POST "v1.0-alpha1/subtlecrypto/{name}/{operation}", "subtlecrypto" "v1alpha1", "SubtleCryptoAlpha1" => unserved::subtle_crypto),

@@ -16,30 +16,6 @@ pub async fn actors(api: Arc<Api>, _: Call) -> Answer {
     Err(refusals::actors(&api))
 }
 
-pub async fn configuration(_: Arc<Api>, _: Call) -> Answer {
-    Err(refusals::configuration())
-}
-
-/// Requests are checked before the store is looked for (api.md §2.6).
-pub async fn try_lock(_: Arc<Api>, mut call: Call) -> Answer {
-    let body = call.read_body().await?;
-    let request: serde_json::Value = if body.is_empty() {
-        serde_json::Value::Null
-    } else {
-        serde_json::from_slice(&body).map_err(general::malformed_request)?
-    };
-    let expiry = ["expiryInSeconds", "expiry_in_seconds"].iter().find_map(|k| request.get(k)?.as_i64());
-    if expiry.unwrap_or(0) <= 0 {
-        let store = call.params.get("store");
-        return Err(general::malformed(format!("ExpiryInSeconds is not positive in lock store {store}")));
-    }
-    Err(refusals::lock())
-}
-
-pub async fn unlock(_: Arc<Api>, _: Call) -> Answer {
-    Err(refusals::lock())
-}
-
 pub async fn crypto(_: Arc<Api>, _: Call) -> Answer {
     Err(refusals::crypto())
 }

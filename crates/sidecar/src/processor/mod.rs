@@ -1,6 +1,8 @@
 //! From component resources to running components (runtime.md §2.3, §3.3).
 
 mod bindings;
+mod configuration;
+mod lock;
 mod pubsub;
 mod secret_stores;
 mod state;
@@ -10,6 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dapr_blocks::bindings::BindingsService;
+use dapr_blocks::configuration::ConfigurationService;
+use dapr_blocks::lock::LockService;
 use dapr_blocks::metadata::{ComponentInfo, MetadataService};
 use dapr_blocks::pubsub::PubSubService;
 use dapr_blocks::secrets::SecretsService;
@@ -47,6 +51,8 @@ pub struct Processor {
     pub pubsub: PubSubService,
     pub bindings: BindingsService,
     pub secrets: SecretsService,
+    pub configuration: ConfigurationService,
+    pub lock: LockService,
     pub metadata: MetadataService,
     pub tasks: TaskGroup,
     pub metrics: Option<Arc<Catalogue>>,
@@ -185,6 +191,8 @@ impl Processor {
             "pubsub" => self.close_pubsub(name).await,
             "secretstores" => self.close_secret_store(name).await,
             "bindings" => self.close_bindings(name).await,
+            "configuration" => self.close_configuration(name).await,
+            "lock" => self.close_lock(name).await,
             // Nothing else is loaded.
             _ => {}
         }
@@ -210,6 +218,8 @@ impl Processor {
             "pubsub" => self.create_pubsub(component, context).await?,
             "secretstores" => self.create_secret_store(component, context).await?,
             "bindings" => self.create_bindings(component, context).await?,
+            "configuration" => self.create_configuration(component, context).await?,
+            "lock" => self.create_lock(component, context).await?,
             _ => return Err(Failure::Creation(not_found(component))),
         };
         if kind.split('.').next() != Some("bindings") {

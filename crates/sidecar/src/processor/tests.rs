@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dapr_app_channel::Protocol;
-use dapr_blocks::{bindings, metadata, pubsub, secrets, state};
+use dapr_blocks::{bindings, configuration, lock, metadata, pubsub, secrets, state};
 use dapr_components::secrets::{Error, RequestMetadata, Secret, SecretStore};
 use dapr_kernel::Shutdown;
 use dapr_resiliency::Policies;
@@ -59,6 +59,12 @@ fn processor(registry: Registry, metrics: Arc<Catalogue>) -> Processor {
             metrics: some.clone(),
         }),
         secrets: SecretsService::new(secrets::Options::default()),
+        configuration: ConfigurationService::new(configuration::Options {
+            policies: Policies::default(),
+            tasks: tasks.clone(),
+            metrics: some.clone(),
+        }),
+        lock: LockService::new(lock::Options { identity: identity.clone(), policies: Policies::default() }),
         metadata: MetadataService::new(metadata::Options {
             identity,
             runtime_version: String::new(),
