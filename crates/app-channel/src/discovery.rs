@@ -29,7 +29,7 @@ pub async fn wait_for_app(options: &Options) {
         destination = destination.wrapped(unverified_tls(options));
     }
     let mut tries = 0u32;
-    while destination.connect().await.is_err() {
+    while destination.probe().await.is_err() {
         tries += 1;
         if tries.is_multiple_of(TRIES_PER_LINE) {
             tracing::info!(target: "dapr.runtime", "waiting for application to listen on port {port}");

@@ -4,17 +4,21 @@
 /// case (Go `CanonicalMIMEHeaderKey`). A name with a byte that no header name
 /// may hold is returned as it is.
 pub fn canonical_key(name: &str) -> String {
-    if !name.bytes().all(is_token_byte) {
-        return name.to_owned();
+    let mut bytes = name.as_bytes().to_vec();
+    make_canonical(&mut bytes);
+    String::from_utf8(bytes).expect("only the case of ASCII letters changed")
+}
+
+/// [`canonical_key`] in place.
+pub fn make_canonical(name: &mut [u8]) {
+    if !name.iter().all(|b| is_token_byte(*b)) {
+        return;
     }
     let mut upper = true;
-    name.chars()
-        .map(|c| {
-            let c = if upper { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
-            upper = c == '-';
-            c
-        })
-        .collect()
+    for byte in name {
+        *byte = if upper { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
+        upper = *byte == b'-';
+    }
 }
 
 /// RFC 9110 `tchar`.

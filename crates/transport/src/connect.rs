@@ -7,14 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// A byte stream of any kind.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+use crate::io::Io;
 
-pub type BoxStream = Box<dyn Stream>;
+pub use crate::io::{BoxStream, Stream};
 type Wrapped = Pin<Box<dyn Future<Output = io::Result<BoxStream>> + Send>>;
 
 /// Wraps a fresh TCP connection, such as in TLS. The TLS settings themselves
@@ -60,21 +57,26 @@ impl Destination {
         }
     }
 
-    pub async fn connect(&self) -> io::Result<BoxStream> {
+    /// Whether a connection can be made; it is closed at once.
+    pub async fn probe(&self) -> io::Result<()> {
+        self.connect().await.map(drop)
+    }
+
+    pub(crate) async fn connect(&self) -> io::Result<Io> {
         tokio::time::timeout(self.timeout, self.dial()).await.unwrap_or_else(|_| {
             Err(io::Error::new(io::ErrorKind::TimedOut, format!("dial {}: i/o timeout", self.authority())))
         })
     }
 
-    async fn dial(&self) -> io::Result<BoxStream> {
+    async fn dial(&self) -> io::Result<Io> {
         match &self.target {
-            Target::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+            Target::Unix(path) => Ok(Io::Unix(UnixStream::connect(path).await?)),
             Target::Tcp(address) => {
                 let stream = TcpStream::connect(&**address).await.map_err(|e| dial_error(address, &e))?;
                 stream.set_nodelay(true)?;
                 match &self.wrapper {
-                    Some(wrap) => wrap(stream).await,
-                    None => Ok(Box::new(stream)),
+                    Some(wrap) => wrap(stream).await.map(Io::Wrapped),
+                    None => Ok(Io::Tcp(stream)),
                 }
             }
         }

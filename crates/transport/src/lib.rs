@@ -11,6 +11,7 @@ pub mod client;
 pub mod connect;
 pub mod grpc;
 mod h2c_upgrade;
+mod io;
 pub mod listen;
 pub mod server;
 

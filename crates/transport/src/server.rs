@@ -17,12 +17,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::Body;
-use crate::connect::BoxStream;
 use crate::h2c_upgrade::{self, Opening, Replay};
+use crate::io::{BoxStream, Io};
 use crate::listen::Listener;
 
 /// Largest buffer of an HTTP/1 connection. Header limits are checked by the
@@ -83,6 +82,10 @@ impl Securer {
     pub fn new(secure: impl Fn(TcpStream) -> Securing + Send + Sync + 'static) -> Self {
         Self(Arc::new(secure))
     }
+
+    pub async fn secure(&self, stream: TcpStream) -> io::Result<Secured> {
+        (self.0)(stream).await
+    }
 }
 
 impl std::fmt::Debug for Securer {
@@ -126,6 +129,10 @@ pub trait Service: Send + Sync + 'static {
 
 /// Serves until `tasks` is told to stop, then drains as `options` says.
 pub async fn serve<S: Service>(listener: Listener, service: Arc<S>, options: Options, tasks: TaskGroup) {
+    serve_any(listener, service, options, tasks).await;
+}
+
+async fn serve_any(listener: Listener, service: Arc<dyn AnyService>, options: Options, tasks: TaskGroup) {
     let graceful = GracefulShutdown::new();
     let shutdown = tasks.shutdown().clone();
     let server = Arc::new(Server { builder: builder(&options), service, options, tasks });
@@ -138,16 +145,7 @@ pub async fn serve<S: Service>(listener: Listener, service: Arc<S>, options: Opt
             accepted = accept(&listener) => accepted,
         };
         match accepted {
-            Ok(Accepted::Tcp(stream, addr)) => {
-                // Small answers must not wait for more data.
-                let _ = stream.set_nodelay(true);
-                let peer = Peer(Some(addr));
-                match &server.options.tls {
-                    None => connection(stream, peer, &server, &graceful),
-                    Some(securer) => secured(securer, stream, peer, &server, &graceful),
-                }
-            }
-            Ok(Accepted::Unix(stream)) => connection(stream, Peer(None), &server, &graceful),
+            Ok((stream, peer)) => begin(stream, peer, &server, &graceful),
             Err(error) => {
                 tracing::warn!(target: "dapr.runtime", "Accepting a connection failed: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -164,22 +162,45 @@ pub async fn serve<S: Service>(listener: Listener, service: Arc<S>, options: Opt
 }
 
 /// What the connections of one listener share.
-struct Server<S> {
+struct Server {
     builder: auto::Builder<TokioExecutor>,
-    service: Arc<S>,
+    service: Arc<dyn AnyService>,
     options: Options,
     tasks: TaskGroup,
 }
 
-enum Accepted {
-    Tcp(tokio::net::TcpStream, SocketAddr),
-    Unix(tokio::net::UnixStream),
+/// A [`Service`] behind a pointer, so that the HTTP code is compiled once for
+/// all of them.
+trait AnyService: Send + Sync {
+    fn call(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send + '_>>;
 }
 
-async fn accept(listener: &Listener) -> std::io::Result<Accepted> {
+impl<S: Service> AnyService for S {
+    fn call(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send + '_>> {
+        Box::pin(Service::call(self, request, peer))
+    }
+}
+
+async fn accept(listener: &Listener) -> io::Result<(Io, Peer)> {
     match listener {
-        Listener::Tcp(l) => l.accept().await.map(|(s, a)| Accepted::Tcp(s, a)),
-        Listener::Unix(l, _) => l.accept().await.map(|(s, _)| Accepted::Unix(s)),
+        Listener::Tcp(listener) => {
+            let (stream, address) = listener.accept().await?;
+            // Small answers must not wait for more data.
+            let _ = stream.set_nodelay(true);
+            Ok((Io::Tcp(stream), Peer(Some(address))))
+        }
+        Listener::Unix(listener, _) => {
+            let (stream, _) = listener.accept().await?;
+            Ok((Io::Unix(stream), Peer(None)))
+        }
     }
 }
 
@@ -209,47 +230,82 @@ fn builder(options: &Options) -> auto::Builder<TokioExecutor> {
     }
 }
 
-fn connection<S: Service>(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Peer,
-    server: &Arc<Server<S>>,
-    graceful: &GracefulShutdown,
-) {
-    let upgrade = (server.options.protocol == Protocol::Http).then(|| graceful.watcher());
-    let connection =
-        Connection { server: server.clone(), peer, extensions: None, upgrade: Mutex::new(upgrade) };
-    server.tasks.spawn("connection", connection.serve(stream, graceful.watcher()));
-}
-
-/// Secures the connection first, in its own task: others must not wait for it.
-fn secured<S: Service>(
-    securer: &Securer,
-    stream: TcpStream,
-    peer: Peer,
-    server: &Arc<Server<S>>,
-    graceful: &GracefulShutdown,
-) {
-    let (securing, server, watcher) = ((securer.0)(stream), server.clone(), graceful.watcher());
-    let tasks = server.tasks.clone();
-    tasks.spawn("connection", async move {
-        match server.tasks.shutdown().guard(securing).await {
-            Some(Ok(Secured { stream, extensions })) => {
-                // Upgrades are for connections in the clear.
-                let upgrade = Mutex::new(None);
-                let connection = Connection { server, peer, extensions: Some(extensions), upgrade };
-                connection.serve(stream, watcher).await;
-            }
-            Some(Err(error)) => {
+/// Serves the connection in a task of its own, on the worker that has the
+/// fewest of them.
+fn begin(stream: Io, peer: Peer, server: &Arc<Server>, graceful: &GracefulShutdown) {
+    let place = server.tasks.place();
+    let arrival = match &place {
+        Some(place) if !place.is_here() => Arrival::elsewhere(stream),
+        _ => Ok(Arrival::Here(stream)),
+    };
+    // For the one upgrade of a connection in the clear.
+    let upgrade = (server.options.protocol == Protocol::Http && server.options.tls.is_none())
+        .then(|| graceful.watcher());
+    let (watcher, tasks, server) = (graceful.watcher(), server.tasks.clone(), server.clone());
+    tasks.spawn_placed("connection", place, async move {
+        let opened = match arrival.and_then(Arrival::settle) {
+            Ok(stream) => server.open(stream, peer, upgrade).await,
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok((connection, stream)) => connection.serve(stream, watcher).await,
+            Err(error) => {
                 let from = peer.0.map(|a| a.to_string()).unwrap_or_default();
-                tracing::debug!(target: "dapr.runtime", "Connection from {from} was not secured: {error}");
+                tracing::debug!(target: "dapr.runtime", "Connection from {from} was not opened: {error}");
             }
-            None => {}
         }
     });
 }
 
-struct Connection<S> {
-    server: Arc<Server<S>>,
+/// A stream on its way to its worker: it must leave the event loop of one
+/// before that of the other can have it.
+enum Arrival {
+    Here(Io),
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Arrival {
+    fn elsewhere(stream: Io) -> io::Result<Self> {
+        Ok(match stream {
+            Io::Tcp(stream) => Self::Tcp(stream.into_std()?),
+            Io::Unix(stream) => Self::Unix(stream.into_std()?),
+            wrapped => Self::Here(wrapped),
+        })
+    }
+
+    fn settle(self) -> io::Result<Io> {
+        Ok(match self {
+            Self::Here(stream) => stream,
+            Self::Tcp(stream) => Io::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Io::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
+impl Server {
+    /// Secures the stream if that is asked for.
+    async fn open(
+        self: Arc<Self>,
+        stream: Io,
+        peer: Peer,
+        upgrade: Option<Watcher>,
+    ) -> io::Result<(Connection, Io)> {
+        let (stream, extensions) = match (stream, &self.options.tls) {
+            (Io::Tcp(stream), Some(securer)) => {
+                let secured = self.tasks.shutdown().guard(securer.secure(stream)).await;
+                let Secured { stream, extensions } =
+                    secured.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()))?;
+                (Io::Wrapped(stream), Some(extensions))
+            }
+            (stream, _) => (stream, None),
+        };
+        Ok((Connection { server: self, peer, extensions, upgrade: Mutex::new(upgrade) }, stream))
+    }
+}
+
+struct Connection {
+    server: Arc<Server>,
     peer: Peer,
     /// Of a secured connection: what its requests carry.
     extensions: Option<Extensions>,
@@ -257,12 +313,8 @@ struct Connection<S> {
     upgrade: Mutex<Option<Watcher>>,
 }
 
-impl<S: Service> Connection<S> {
-    fn serve(
-        self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        watcher: Watcher,
-    ) -> impl Future<Output = ()> + Send {
+impl Connection {
+    async fn serve(self, stream: Io, watcher: Watcher) {
         let this = Arc::new(self);
         let connection = this.clone();
         let handler = service_fn(move |request: Request<Incoming>| {
@@ -271,12 +323,9 @@ impl<S: Service> Connection<S> {
         });
         let builder = &this.server.builder;
         let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
-        let watched = watcher.watch(served);
-        async move {
-            if let Err(error) = watched.await {
-                // A peer that goes away is its own business; debug is enough.
-                tracing::debug!(target: "dapr.runtime", "Connection ended: {error}");
-            }
+        if let Err(error) = watcher.watch(served).await {
+            // A peer that goes away is its own business; debug is enough.
+            tracing::debug!(target: "dapr.runtime", "Connection ended: {error}");
         }
     }
 
@@ -299,10 +348,10 @@ impl<S: Service> Connection<S> {
 
 /// Serves HTTP/2 on the connection that `request` came on, beginning with
 /// `request` itself.
-async fn upgraded<S: Service>(
+async fn upgraded(
     request: Request<Incoming>,
     opening: Opening,
-    server: Arc<Server<S>>,
+    server: Arc<Server>,
     peer: Peer,
     watcher: Watcher,
 ) {
@@ -313,12 +362,15 @@ async fn upgraded<S: Service>(
             return;
         }
     };
+    let stream = Io::Wrapped(Box::new(TokioIo::new(io)));
     let builder = server.builder.clone().http2_only();
     let handler = service_fn(move |request: Request<Incoming>| {
         let server = server.clone();
         async move { Ok::<_, Infallible>(server.service.call(request, peer).await) }
     });
-    if let Err(error) = watcher.watch(builder.serve_connection(io, handler)).await {
+    if let Err(error) =
+        watcher.watch(builder.serve_connection(TokioIo::new(stream), handler).into_owned()).await
+    {
         tracing::debug!(target: "dapr.runtime", "Upgraded connection ended: {error}");
     }
 }

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dapr_kernel::tasks::TaskGroup;
+use dapr_kernel::workers::WorkerId;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
 use hyper::client::conn::http2::{self, SendRequest};
@@ -41,7 +42,8 @@ impl H2Options {
 
 /// HTTP/2 connections to one destination: the first on first use, more when
 /// all have as many streams as peers usually allow, new ones for those that
-/// broke. Cloning shares them. It is a tower service, so generated gRPC clients
+/// broke. Each worker has its own, because a request that changes threads
+/// twice costs more than a connection. Cloning shares them. It is a tower service, so generated gRPC clients
 /// run on it.
 #[derive(Clone)]
 pub struct H2Channel(Arc<Inner>);
@@ -61,6 +63,8 @@ struct Connection {
     sender: SendRequest<Body>,
     /// Streams in flight: one count is our own.
     streams: Arc<()>,
+    /// Whose event loop the connection is in.
+    home: WorkerId,
 }
 
 /// Streams that go on one connection: what most servers allow.
@@ -131,7 +135,7 @@ impl H2Channel {
             return Ok(stream);
         }
         let sender = self.dial().await?;
-        let connection = Connection { sender, streams: Arc::new(()) };
+        let connection = Connection { sender, streams: Arc::new(()), home: WorkerId::current() };
         let stream = (connection.sender.clone(), connection.streams.clone());
         self.0.connections.lock().push(connection);
         Ok(stream)
@@ -139,9 +143,11 @@ impl H2Channel {
 
     /// A live connection with room for one more stream.
     fn free(&self) -> Option<Stream> {
+        let here = WorkerId::current();
         let mut connections = self.0.connections.lock();
         connections.retain(|c| !c.sender.is_closed());
-        let room = |c: &&Connection| Arc::strong_count(&c.streams) <= STREAMS_PER_CONNECTION;
+        let room =
+            |c: &&Connection| c.home == here && Arc::strong_count(&c.streams) <= STREAMS_PER_CONNECTION;
         connections.iter().find(room).map(|c| (c.sender.clone(), c.streams.clone()))
     }
 

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use dapr_kernel::tasks::TaskGroup;
+use dapr_kernel::workers::WorkerId;
 use http::{Request, Response};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -46,6 +47,8 @@ struct Inner {
 struct Connection {
     sender: SendRequest<Body>,
     slot: OwnedSemaphorePermit,
+    /// Whose event loop the connection is in.
+    home: WorkerId,
 }
 
 impl Http1Pool {
@@ -83,8 +86,16 @@ impl Http1Pool {
         self.0.destination.authority()
     }
 
+    /// The connection of the caller's worker that was used last; one of
+    /// another worker when no more may be opened.
     fn take_idle(&self) -> Option<Connection> {
-        self.0.idle.lock().pop()
+        let here = WorkerId::current();
+        let mut idle = self.0.idle.lock();
+        match idle.iter().rposition(|c| c.home == here) {
+            Some(index) => Some(idle.remove(index)),
+            None if self.0.slots.available_permits() == 0 => idle.pop(),
+            None => None,
+        }
     }
 
     async fn connect(&self) -> Result<Connection, ClientError> {
@@ -100,7 +111,7 @@ impl Http1Pool {
                 tracing::debug!(target: "dapr.runtime", "Client connection ended: {error}");
             }
         });
-        Ok(Connection { sender, slot })
+        Ok(Connection { sender, slot, home: WorkerId::current() })
     }
 
     fn hand_out(&self, response: Response<hyper::body::Incoming>, connection: Connection) -> Response<Body> {
