@@ -8,11 +8,16 @@ use std::process::ExitCode;
 use dapr_cli::Program;
 
 /// What this executable can run as besides the command itself.
-const PROGRAMS: &[Program] = &[Program { name: "daprd", run: daprd }];
+const PROGRAMS: &[Program] =
+    &[Program { name: "daprd", run: daprd }, Program { name: "sentry", run: sentry }];
 
-/// The sidecar wants its arguments without the program's name.
+/// Programs want their arguments without the program's name.
 fn daprd(args: Vec<OsString>) -> ExitCode {
     dapr_sidecar::main(args.into_iter().skip(1).collect())
+}
+
+fn sentry(args: Vec<OsString>) -> ExitCode {
+    dapr_sentry::main(args.into_iter().skip(1).collect())
 }
 
 fn main() -> ExitCode {
