@@ -5,12 +5,14 @@
 //! files. Entry types: [`state::StateStore`], [`pubsub::PubSub`],
 //! [`bindings::InputBinding`], [`bindings::OutputBinding`],
 //! [`secrets::SecretStore`], [`nameresolution::NameResolver`],
-//! [`middleware::HttpMiddleware`],
-//! [`registry::Registry`] and [`Properties`].
+//! [`middleware::HttpMiddleware`], [`conversation::Conversation`],
+//! [`crypto::CryptoProvider`], [`registry::Registry`] and [`Properties`].
 #![forbid(unsafe_code)]
 
 pub mod bindings;
 pub mod configuration;
+pub mod conversation;
+pub mod crypto;
 mod init;
 pub mod lock;
 pub mod middleware;

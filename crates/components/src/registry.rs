@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use crate::bindings::{InputBinding, OutputBinding};
 use crate::configuration::ConfigurationStore;
+use crate::conversation::Conversation;
+use crate::crypto::CryptoProvider;
 use crate::lock::LockStore;
 use crate::middleware::HttpMiddleware;
 use crate::nameresolution::{NameResolver, ResolverContext};
@@ -97,6 +99,8 @@ pub struct Registry {
     pub output_bindings: Kind<dyn OutputBinding>,
     pub secret_stores: Kind<dyn SecretStore>,
     pub configuration: Kind<dyn ConfigurationStore>,
+    pub conversation: Kind<dyn Conversation>,
+    pub crypto: Kind<dyn CryptoProvider>,
     pub locks: Kind<dyn LockStore>,
     pub middleware: Kind<dyn HttpMiddleware>,
     pub name_resolvers: Kind<dyn NameResolver, ResolverContext>,

@@ -13,6 +13,8 @@ mod error;
 
 pub mod bindings;
 pub mod configuration;
+pub mod conversation;
+pub mod crypto;
 pub mod general;
 pub mod invoke;
 pub mod lock;

@@ -15,6 +15,7 @@ pub mod json;
 pub mod path;
 pub mod quantity;
 pub mod quote;
+pub mod text;
 pub mod time;
 pub mod urlesc;
 

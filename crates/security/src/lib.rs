@@ -6,20 +6,27 @@
 //! It must not know what is served or called over TLS, except for the
 //! certificate authority, nor components or resource files. Entry types:
 //! [`provider::Provider`] and its handle [`Security`], [`PeerIdentity`],
-//! [`spiffe::SpiffeId`], [`tls::ClientTls`], [`api_token::matches`].
+//! [`spiffe::SpiffeId`], [`tls::ClientTls`], [`api_token::matches`]; for data,
+//! [`keys::Key`], [`enc`] and [`at_rest::Keys`].
 #![forbid(unsafe_code)]
 
 pub mod acl;
 pub mod anchors;
 pub mod api_token;
+pub mod at_rest;
 pub mod ca;
+pub mod enc;
 pub mod identity;
 pub mod jwt;
+pub mod keys;
 pub mod mtls;
 pub mod pem;
 pub mod provider;
+mod random;
 pub mod rotation;
 pub mod spiffe;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod x509;
 
