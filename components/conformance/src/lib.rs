@@ -5,8 +5,11 @@
 //! The suites know the traits of `dapr-components` and no technology; what a
 //! component may leave out is stated in a suite's `Config`, and a suite also
 //! checks that what is left out is not advertised.
-//! Entry points: [`state::run`] and [`pubsub::run`].
+//! Entry points: [`state::run`], [`pubsub::run`], [`configuration::run`] and
+//! [`lock::run`].
 #![forbid(unsafe_code)]
 
+pub mod configuration;
+pub mod lock;
 pub mod pubsub;
 pub mod state;

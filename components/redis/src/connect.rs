@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dapr_components::InitError;
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
@@ -103,6 +103,35 @@ impl Connector {
                 Link::Cluster(cluster(settings, response_timeout)?.get_async_connection().await?)
             }
         })
+    }
+}
+
+impl Connector {
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.target, Target::Cluster(_))
+    }
+
+    /// A connection that only listens. Nodes of a cluster announce only their
+    /// own keys, so there is none to one.
+    pub(crate) async fn open_pubsub(&self) -> RedisResult<PubSub> {
+        let open = async {
+            match &self.target {
+                Target::Node(client) => client.get_async_pubsub().await,
+                Target::Sentinel(client) => {
+                    let master = client.lock().await.async_get_client().await?;
+                    master.get_async_pubsub().await
+                }
+                Target::Cluster(_) => Err(redis::RedisError::from((
+                    redis::ErrorKind::InvalidClientConfig,
+                    "subscribing is not supported with a Redis cluster",
+                ))),
+            }
+        };
+        let limit = self.dial_timeout.unwrap_or(FOREVER);
+        match tokio::time::timeout(limit, open).await {
+            Ok(opened) => opened,
+            Err(_) => Err(redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))),
+        }
     }
 }
 

@@ -114,6 +114,17 @@ impl Connection {
         Ok(())
     }
 
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.connector.is_cluster()
+    }
+
+    /// Replicas that the server says it has.
+    pub(crate) async fn connected_replicas(&self) -> RedisResult<u64> {
+        let info = text_of(self.call(redis::cmd("INFO").arg("replication")).await?).unwrap_or_default();
+        let count = info.lines().find_map(|line| line.strip_prefix("connected_slaves:"));
+        Ok(count.and_then(|count| count.trim().parse().ok()).unwrap_or(0))
+    }
+
     pub(crate) fn close(&self) {
         self.current.store(None);
     }

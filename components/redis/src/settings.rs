@@ -13,12 +13,22 @@ const DEFAULT_MAX_RETRIES: u32 = 3;
 const DEFAULT_MIN_BACKOFF: Duration = Duration::from_millis(8);
 const DEFAULT_MAX_BACKOFF: Duration = Duration::from_millis(512);
 const STATE_MIN_BACKOFF: Duration = Duration::from_secs(2);
+const CONFIGURATION_MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// Whose defaults apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     State,
     PubSub,
+    Configuration,
+    Lock,
+}
+
+impl Kind {
+    /// Whether the names that settings had in old releases count.
+    fn knows_old_names(self) -> bool {
+        matches!(self, Self::State | Self::Lock)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,17 +158,19 @@ fn timer(properties: &Properties, name: &str) -> Result<Timer, InitError> {
 
 fn retry(properties: &Properties, kind: Kind) -> Result<Retry, InitError> {
     let given = properties.integer::<i64>("redisMaxRetries").map_err(configuration)?;
-    let legacy = match kind {
-        Kind::State => properties.integer::<i64>("maxRetries").map_err(configuration)?,
-        Kind::PubSub => None,
+    let legacy = match kind.knows_old_names() {
+        true => properties.integer::<i64>("maxRetries").map_err(configuration)?,
+        false => None,
     };
     let attempts = match given.or(legacy) {
         None | Some(0) => DEFAULT_MAX_RETRIES,
         Some(number) => u32::try_from(number).unwrap_or(0),
     };
-    let default_min = if kind == Kind::State { STATE_MIN_BACKOFF } else { DEFAULT_MIN_BACKOFF };
+    let default_min = if kind.knows_old_names() { STATE_MIN_BACKOFF } else { DEFAULT_MIN_BACKOFF };
+    let default_max =
+        if kind == Kind::Configuration { CONFIGURATION_MAX_BACKOFF } else { DEFAULT_MAX_BACKOFF };
     let min = match (timer(properties, "redisMinRetryInterval")?, properties.get("maxRetryBackoff")) {
-        (Timer::Unset, Some(nanos)) if kind == Kind::State && !nanos.is_empty() => {
+        (Timer::Unset, Some(nanos)) if kind.knows_old_names() && !nanos.is_empty() => {
             // The old name counts nanoseconds.
             let nanos: i64 = nanos.parse().map_err(|e| {
                 InitError::new(format!("redis store error: can't parse maxRetryBackoff field: {e}"))
@@ -167,7 +179,7 @@ fn retry(properties: &Properties, kind: Kind) -> Result<Retry, InitError> {
         }
         (timer, _) => timer.or_default(default_min).unwrap_or_default(),
     };
-    let max = timer(properties, "redisMaxRetryInterval")?.or_default(DEFAULT_MAX_BACKOFF).unwrap_or_default();
+    let max = timer(properties, "redisMaxRetryInterval")?.or_default(default_max).unwrap_or_default();
     Ok(Retry { attempts, min, max })
 }
 

@@ -72,19 +72,12 @@ impl RedisStore {
             warned_of_rollback: AtomicBool::new(false),
         };
         store.ping().await.map_err(|e| InitError::new(e.to_string()))?;
-        store.replicas = store.connected_replicas().await.map_err(|e| InitError::new(text(&e)))?;
+        store.replicas = store.connection.connected_replicas().await.map_err(|e| InitError::new(text(&e)))?;
         store.create_indexes().await.map_err(|e| {
             InitError::new(format!("redis store: error registering query schemas: {}", text(&e)))
         })?;
         store.has_json = store.probe_json().await;
         Ok(store)
-    }
-
-    async fn connected_replicas(&self) -> RedisResult<u64> {
-        let info = self.connection.call(cmd("INFO").arg("replication")).await?;
-        let info = text_of(info).unwrap_or_default();
-        let count = info.lines().find_map(|line| line.strip_prefix("connected_slaves:"));
-        Ok(count.and_then(|count| count.trim().parse().ok()).unwrap_or(0))
     }
 
     /// Without arguments the command fails either way; only the text tells.

@@ -32,6 +32,8 @@ pub(crate) struct Cleanup {
     /// Row with the time of the last cleanup.
     pub(crate) key: &'static str,
     pub(crate) table: String,
+    /// Column that names a row: `rowid`, or the key of a table without one.
+    pub(crate) row: &'static str,
     /// SQL condition that holds for rows to delete.
     pub(crate) expired: String,
     pub(crate) interval: Duration,
@@ -73,8 +75,8 @@ impl Cleanup {
             return Ok(None);
         }
         let delete = format!(
-            "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} WHERE {1} LIMIT {CHUNK})",
-            self.table, self.expired
+            "DELETE FROM {0} WHERE {2} IN (SELECT {2} FROM {0} WHERE {1} LIMIT {CHUNK})",
+            self.table, self.expired, self.row
         );
         let mut total = 0;
         loop {

@@ -120,6 +120,7 @@ impl NameResolver {
         let cleanup = Cleanup {
             metadata_table: settings.metadata_table,
             key: "nr-last-cleanup",
+            row: "rowid",
             table: settings.table.clone(),
             expired: format!("unixepoch(CURRENT_TIMESTAMP) - last_update >= {interval}"),
             interval: settings.cleanup_interval,

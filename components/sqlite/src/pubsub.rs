@@ -8,7 +8,6 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 mod tidy;
-mod wake;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,11 +24,11 @@ use dapr_kernel::tasks::TaskGroup;
 
 use crate::database::{self, Database, Write};
 use crate::migrations::Migrations;
+use crate::wake::Wake;
 use options::PubSubOptions;
 use store::{NewMessage, Store};
 use subscription::Subscription;
 use tidy::Tidy;
-use wake::Wake;
 
 /// How long `close` lets handlers finish.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);

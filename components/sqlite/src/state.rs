@@ -65,6 +65,7 @@ impl StateStore {
         let cleanup = Cleanup {
             metadata_table,
             key: "last-cleanup",
+            row: "rowid",
             expired: "expiration_time IS NOT NULL AND expiration_time < CURRENT_TIMESTAMP".to_owned(),
             table: table.clone(),
             interval,

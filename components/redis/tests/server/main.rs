@@ -2,6 +2,8 @@
 //! itself. Must not touch a server that was there before.
 #![forbid(unsafe_code)]
 
+mod configuration;
+mod lock;
 mod pubsub;
 mod settings;
 mod state;

@@ -18,9 +18,9 @@ use super::ledger::{Ledger, Outcome};
 use super::options::PubSubOptions;
 use super::store::{Claim, Loaded, Member, Store, Visit, Visited};
 use super::tidy::Tidy;
-use super::wake::Listener;
 use super::{millis, now_ms};
 use crate::database::{Database, Error, Write};
+use crate::wake::Listener;
 
 /// Pause after a failed round.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
