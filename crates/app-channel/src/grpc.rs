@@ -1,6 +1,10 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use dapr_errors::Code;
 use dapr_kernel::tasks::TaskGroup;
+use dapr_telemetry::metrics::catalogue::Catalogue;
+use dapr_telemetry::trace::TraceContext;
 use dapr_transport::Body;
 use dapr_transport::client::{H2Channel, H2Options};
 use dapr_transport::connect::Destination;
@@ -13,15 +17,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::http_channel::{TOKEN_HEADER, ZERO_TRACEPARENT};
+use crate::measured::Measured;
 use crate::{ChannelError, InvokeRequest, InvokeResponse, Options, Origin, Status};
-
-/// The zero trace context in its binary form: version, trace id, span id, flags.
-const ZERO_TRACE_BIN: [u8; 29] = {
-    let mut bytes = [0; 29];
-    bytes[18] = 1;
-    bytes[27] = 2;
-    bytes
-};
 
 /// An application that speaks gRPC.
 #[derive(Debug)]
@@ -29,6 +26,7 @@ pub struct GrpcChannel {
     channel: H2Channel,
     token: Option<MetadataValue<tonic::metadata::Ascii>>,
     max_message: usize,
+    metrics: Option<Arc<Catalogue>>,
 }
 
 impl GrpcChannel {
@@ -37,7 +35,7 @@ impl GrpcChannel {
         let channel = H2Channel::new(destination, options.protocol.is_tls(), H2Options::app(limit), tasks);
         let token = options.token.as_deref().filter(|t| !t.is_empty()).and_then(|t| t.parse().ok());
         let max_message = if options.max_message == 0 { usize::MAX } else { options.max_message };
-        Self { channel, token, max_message }
+        Self { channel, token, max_message, metrics: options.metrics.clone() }
     }
 
     /// The raw connection: proxied calls go over it frame by frame.
@@ -52,13 +50,15 @@ impl GrpcChannel {
         // compress for a reader that is not there.
         metadata.remove("grpc-encoding");
         metadata.remove("grpc-accept-encoding");
+        if !metadata.contains_key("grpc-trace-bin") {
+            let parent = metadata.get("traceparent").and_then(|v| v.to_str().ok());
+            let context = parent.and_then(TraceContext::parse_traceparent).unwrap_or_default();
+            metadata.insert_bin("grpc-trace-bin", MetadataValue::from_bytes(&context.to_binary()));
+        }
         if !metadata.contains_key("traceparent")
             && let Ok(zero) = ZERO_TRACEPARENT.to_str().unwrap_or_default().parse()
         {
             metadata.insert("traceparent", zero);
-        }
-        if !metadata.contains_key("grpc-trace-bin") {
-            metadata.insert_bin("grpc-trace-bin", MetadataValue::from_bytes(&ZERO_TRACE_BIN));
         }
         if let Some(token) = &self.token {
             metadata.insert("dapr-api-token", token.clone());
@@ -72,13 +72,17 @@ impl GrpcChannel {
     }
 
     /// Callback client with gRPC's default message limits.
-    pub fn callbacks(&self) -> AppCallbackClient<H2Channel> {
-        AppCallbackClient::new(self.channel.clone())
+    pub fn callbacks(&self) -> AppCallbackClient<Measured> {
+        AppCallbackClient::new(self.measured())
     }
 
     /// Alpha callbacks, for applications that do not have the stable ones.
-    pub fn alpha_callbacks(&self) -> AppCallbackAlphaClient<H2Channel> {
-        AppCallbackAlphaClient::new(self.channel.clone())
+    pub fn alpha_callbacks(&self) -> AppCallbackAlphaClient<Measured> {
+        AppCallbackAlphaClient::new(self.measured())
+    }
+
+    fn measured(&self) -> Measured {
+        Measured::new(self.channel.clone(), self.metrics.clone())
     }
 
     pub(crate) async fn health_check(&self) -> Result<(), tonic::Status> {

@@ -13,8 +13,10 @@ mod grpc;
 pub mod health;
 mod http_channel;
 mod invoke;
+mod measured;
 
 pub use channel::{AppChannel, Options, Protocol, UnknownProtocol};
 pub use grpc::{GrpcChannel, is_permanent, verb};
 pub use http_channel::{HttpChannel, request_uri};
 pub use invoke::{ChannelError, InvokeRequest, InvokeResponse, Origin, Status};
+pub use measured::Measured;

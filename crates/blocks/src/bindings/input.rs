@@ -1,7 +1,7 @@
 //! Input bindings: which of them the application wants, and the delivery of
 //! their events (api.md §5.7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use dapr_errors::Code;
 use dapr_gocompat::{json, quote::quote};
 use dapr_kernel::Shutdown;
 use dapr_resiliency::{Outcome, Policy, PolicyError, StatusCode};
+use dapr_telemetry::trace::{Span, SpanKind, TraceContext, propagation};
 use dapr_transport::Body;
 use dapr_wire::runtime::v1 as rt;
 use dapr_wire::runtime::v1::binding_event_response::BindingEventConcurrency;
@@ -28,6 +29,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// Time for the outcome of events in flight to reach their source.
 const SETTLE: Duration = Duration::from_millis(400);
+/// How spans name the callback of gRPC applications.
+const ON_BINDING_EVENT: &str = "/dapr.proto.runtime.v1.AppCallback/OnBindingEvent";
 /// Output operation that an application's answer asks for.
 const CREATE: &str = "create";
 /// Headers that belong to the request itself and not to the event.
@@ -74,6 +77,8 @@ pub(super) struct Reading {
     active: BTreeMap<String, Active>,
     /// Whether inputs that come later start at once.
     started: bool,
+    /// The sidecar ends: nothing is started any more.
+    closed: bool,
     /// What a gRPC application listed; asked for once.
     listed: Option<Vec<String>>,
 }
@@ -88,6 +93,9 @@ impl BindingsService {
     /// start that fails is logged and ends the round.
     pub async fn start_inputs(&self) {
         let mut reading = self.0.reading.lock().await;
+        if reading.closed {
+            return;
+        }
         reading.started = true;
         stop_all(std::mem::take(&mut reading.active)).await;
         for input in self.0.inputs.load_full().values() {
@@ -114,6 +122,13 @@ impl BindingsService {
         let mut reading = self.0.reading.lock().await;
         reading.started = false;
         stop_all(std::mem::take(&mut reading.active)).await;
+    }
+
+    /// Like [`Self::stop_inputs`], and nothing starts them again: the sidecar
+    /// ends (runtime.md §2.5).
+    pub async fn stop_inputs_for_good(&self) {
+        self.0.reading.lock().await.closed = true;
+        self.stop_inputs().await;
     }
 
     /// Stops one input: before its component is removed.
@@ -269,7 +284,9 @@ impl Deliverer {
 
     /// Only 200 ends the retries; whatever 2xx came last is a success.
     async fn over_http(&self, channel: &AppChannel, event: ReadEvent) -> Result<Option<Bytes>, String> {
-        let headers = to_headers(&event);
+        let mut headers = to_headers(&event);
+        let mut span = self.span(&event, format_args!("POST /{}", self.input.name));
+        span.write_http(&mut headers);
         let attempt = |_| async {
             let sent = request(&self.input.path, Method::POST, headers.clone(), event.data.clone());
             let response = channel.invoke(sent).await.map_err(|e| Refused::Channel(e.to_string()))?;
@@ -279,7 +296,9 @@ impl Deliverer {
             let body = response.body.collect().await.map_err(|e| Refused::Channel(e.to_string()))?;
             if status == 200 { Ok(body) } else { Err(Refused::Http { status, body }) }
         };
-        let body = match self.input.policy.run(attempt).await {
+        let outcome = self.input.policy.run(attempt).await.inspect_err(|error| judge(&mut span, error));
+        drop(span);
+        let body = match outcome {
             Ok(body) => body,
             Err(PolicyError::Operation(Refused::Http { status: 200..300, body })) => body,
             Err(PolicyError::Operation(Refused::Http { status, body })) => {
@@ -297,6 +316,11 @@ impl Deliverer {
         let Some(grpc) = channel.grpc() else {
             return Err("error invoking app: no gRPC application".to_owned());
         };
+        let mut headers = HeaderMap::new();
+        let mut span = self.span(&event, format_args!("{ON_BINDING_EVENT}"));
+        if let Some(context) = span.context().cloned().or_else(|| parent(&event.metadata)) {
+            propagation::write_http(&context, &mut headers);
+        }
         let message = rt::BindingEventRequest {
             name: self.input.name.to_string(),
             data: event.data,
@@ -304,6 +328,7 @@ impl Deliverer {
         };
         let attempt = |_| {
             let mut request = tonic::Request::new(message.clone());
+            *request.metadata_mut() = tonic::metadata::MetadataMap::from_headers(headers.clone());
             grpc.authorize(request.metadata_mut());
             async {
                 grpc.callbacks().on_binding_event(request).await.map_err(|status| Refused::Grpc {
@@ -312,13 +337,33 @@ impl Deliverer {
                 })
             }
         };
-        let answer = self.input.policy.run(attempt).await.map_err(|e| format!("error invoking app: {e}"))?;
+        let answer = self.input.policy.run(attempt).await.inspect_err(|error| judge(&mut span, error));
+        drop(span);
+        let answer = answer.map_err(|e| format!("error invoking app: {e}"))?;
         let answer = answer.into_inner();
         let body = (!answer.data.is_empty()).then(|| answer.data.clone());
         if !answer.to.is_empty() {
             self.pass_on(answer).await;
         }
         Ok(body)
+    }
+
+    /// The span of one event, below the trace that its metadata names.
+    fn span(&self, event: &ReadEvent, address: std::fmt::Arguments<'_>) -> Span {
+        let tracer = &self.service.0.options.tracer;
+        if !tracer.is_active() {
+            return Span::none();
+        }
+        let name = &*self.input.name;
+        let parent = parent(&event.metadata);
+        let mut span = tracer.start(SpanKind::Client, parent.as_ref(), || format!("bindings/{name}"));
+        if span.is_recording() {
+            span.set("db.name", name);
+            span.set("rpc.service", "Dapr");
+            span.set("db.system", "bindings");
+            span.set("db.connection_string", address.to_string());
+        }
+        span
     }
 
     /// Calls the output bindings that the application's answer names.
@@ -346,6 +391,22 @@ impl Deliverer {
                 return;
             }
         }
+    }
+}
+
+/// The trace that an event's metadata names; the binary form is raw bytes here.
+fn parent(metadata: &HashMap<String, String>) -> Option<TraceContext> {
+    match metadata.get("grpc-trace-bin") {
+        Some(bytes) => TraceContext::from_binary(bytes.as_bytes()),
+        None => metadata.get("traceparent").and_then(|text| TraceContext::parse_traceparent(text)),
+    }
+}
+
+fn judge(span: &mut Span, error: &PolicyError<Refused>) {
+    match error {
+        PolicyError::Operation(Refused::Http { status, .. }) => span.http_status(*status),
+        PolicyError::Operation(Refused::Grpc { message, .. }) => span.fail(message.as_str()),
+        other => span.fail(other.to_string()),
     }
 }
 

@@ -11,6 +11,7 @@ use dapr_kernel::tasks::TaskGroup;
 use dapr_resiliency::{Direction, Kind, Outcome, Policies, Policy, PolicyError};
 
 use dapr_telemetry::metrics::catalogue::Catalogue;
+use dapr_telemetry::trace::Tracer;
 
 use super::input::{Input, InputConfig, Reading};
 use crate::observed::Meter;
@@ -25,6 +26,7 @@ pub struct Options {
     /// binding.
     pub options_timeout: Duration,
     pub metrics: Option<Arc<Catalogue>>,
+    pub tracer: Tracer,
 }
 
 /// A call of an output binding that failed. Data and metadata still reach the
@@ -110,11 +112,36 @@ impl BindingsService {
         });
     }
 
+    /// The directions that a component has now.
+    pub fn get(&self, name: &str) -> Removed {
+        let output = self.0.outputs.load().get(name).map(|o| o.binding.clone());
+        let input = self.0.inputs.load().get(name).map(|i| i.binding.clone());
+        (output, input)
+    }
+
+    /// Takes away the directions of `old` that its replacement does not have.
+    pub fn remove_stale(&self, name: &str, old: &Removed) {
+        let (output, input) = self.get(name);
+        if same(output.as_ref(), old.0.as_ref()) {
+            self.0.outputs.rcu(|table| {
+                let mut next = HashMap::clone(table);
+                next.remove(name);
+                next
+            });
+        }
+        if same(input.as_ref(), old.1.as_ref()) {
+            self.0.inputs.rcu(|table| {
+                let mut next = BTreeMap::clone(table);
+                next.remove(name);
+                next
+            });
+        }
+    }
+
     /// Takes a component away. An input that is being read from must have been
     /// stopped with [`Self::stop_input`].
     pub fn remove(&self, name: &str) -> Option<Removed> {
-        let output = self.0.outputs.load().get(name).map(|o| o.binding.clone());
-        let input = self.0.inputs.load().get(name).map(|i| i.binding.clone());
+        let (output, input) = self.get(name);
         if output.is_none() && input.is_none() {
             return None;
         }
@@ -196,4 +223,8 @@ impl BindingsService {
             other => InvokeError::new(other.to_string()),
         })
     }
+}
+
+fn same<T: ?Sized>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+    matches!((a, b), (Some(a), Some(b)) if Arc::ptr_eq(a, b))
 }

@@ -21,6 +21,7 @@ fn service(tasks: TaskGroup) -> BindingsService {
         tasks,
         options_timeout: Duration::from_secs(3),
         metrics: None,
+        tracer: dapr_telemetry::trace::Tracer::default(),
     })
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use dapr_app_channel::{AppChannel, InvokeRequest, InvokeResponse, Origin, Status};
 use dapr_errors::Code;
 use dapr_telemetry::metrics::catalogue::Catalogue;
+use dapr_telemetry::trace::{GRPC_TRACE_BIN, Span, propagation};
 use dapr_transport::grpc::{self, Reader};
 use dapr_transport::{Body, BoxError};
 use dapr_wire::common::v1::http_extension::Verb;
@@ -52,10 +53,11 @@ impl Refusal {
 pub async fn serve_stream(
     channel: Option<AppChannel>,
     metrics: Option<&Catalogue>,
+    called: Called<'_>,
     body: Body,
     limit: usize,
 ) -> Response<Body> {
-    match stream(channel, metrics, body, limit).await {
+    match stream(channel, metrics, called, body, limit).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     }
@@ -64,6 +66,7 @@ pub async fn serve_stream(
 async fn stream(
     channel: Option<AppChannel>,
     metrics: Option<&Catalogue>,
+    called: Called<'_>,
     body: Body,
     limit: usize,
 ) -> Result<Response<Body>, Refusal> {
@@ -80,7 +83,8 @@ async fn stream(
         .ok_or_else(|| invalid("request does not contain the required fields in the leading chunk"))?;
     let body = request_body(first.payload, reader).map_err(|e| invalid(&e.to_string()))?;
     let caller = metrics.map(|metrics| Caller::received(metrics, &head));
-    let request = to_request(head, body)?;
+    let mut request = to_request(head, body)?;
+    called.name(&mut request);
     let wants_events = request.headers.get(header::ACCEPT).is_some_and(|v| v == "text/event-stream");
     let answer = channel
         .invoke(request)
@@ -117,6 +121,32 @@ impl<'a> Caller<'a> {
 fn answered(caller: &Option<Caller<'_>>, status: u16) {
     if let Some(caller) = caller {
         caller.metrics.invocation.response_sent(&caller.id, status);
+    }
+}
+
+/// The span of a call that is being served.
+#[derive(Debug)]
+pub struct Called<'a> {
+    pub span: &'a mut Span,
+    /// Our own application.
+    pub app_id: &'a str,
+}
+
+impl Called<'_> {
+    /// Names the span and makes it the parent of the application's.
+    fn name(self, request: &mut InvokeRequest) {
+        let Self { span, app_id } = self;
+        if span.is_recording() {
+            span.set("rpc.service", "ServiceInvocation");
+            span.set("dapr.invoke_method", request.method.as_str());
+            span.rename(format!("CallLocal/{app_id}/{}", request.method));
+        }
+        let headers = &mut request.headers;
+        match span.context() {
+            None => propagation::normalize_grpc(headers),
+            Some(_) if headers.contains_key(GRPC_TRACE_BIN) => span.write_grpc(headers),
+            Some(_) => span.write_http(headers),
+        }
     }
 }
 
@@ -323,10 +353,11 @@ impl http_body::Body for WithStatus {
 pub async fn call_local(
     channel: Option<AppChannel>,
     metrics: Option<&Catalogue>,
+    called: Called<'_>,
     body: Body,
     limit: usize,
 ) -> Response<Body> {
-    match unary(channel, metrics, body, limit).await {
+    match unary(channel, metrics, called, body, limit).await {
         Ok(message) => grpc_response(futures::stream::iter([Ok(grpc::frame(&message))])),
         Err(refusal) => refusal.into_response(),
     }
@@ -335,6 +366,7 @@ pub async fn call_local(
 async fn unary(
     channel: Option<AppChannel>,
     metrics: Option<&Catalogue>,
+    called: Called<'_>,
     body: Body,
     limit: usize,
 ) -> Result<InternalInvokeResponse, Refusal> {
@@ -351,7 +383,8 @@ async fn unary(
         .map(|any| Bytes::copy_from_slice(&any.value))
         .unwrap_or_default();
     let caller = metrics.map(|metrics| Caller::received(metrics, &head));
-    let request = to_request(head, Body::from(data))?;
+    let mut request = to_request(head, Body::from(data))?;
+    called.name(&mut request);
     let answer = channel
         .invoke(request)
         .await

@@ -11,7 +11,7 @@ mod target;
 
 pub use dapr_app_channel::verb;
 pub use headers::{Spelling, from_wire, is_hop_by_hop, strip_hop_by_hop, to_wire};
-pub use local::{call_local, serve_stream};
+pub use local::{Called, call_local, serve_stream};
 pub use method::{InvalidMethod, normalize};
 pub use peer::CALL_LOCAL_STREAM;
 pub use service::{InvokeError, InvokeService, Options};

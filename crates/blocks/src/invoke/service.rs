@@ -12,7 +12,9 @@ use dapr_kernel::AppIdentity;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_resiliency::{Builtin, Outcome, Policies, Policy, PolicyError, StatusCode};
 use dapr_resources::HttpEndpoint;
+use dapr_security::Security;
 use dapr_telemetry::metrics::catalogue::{Catalogue, MessageKind};
+use dapr_telemetry::trace::{TraceContext, propagation};
 use dapr_transport::Body;
 use dapr_transport::client::{H2Channel, H2Options};
 use dapr_transport::connect::Destination;
@@ -40,6 +42,8 @@ pub struct Options {
     /// Largest header list between sidecars in bytes.
     pub max_header_list: u32,
     pub policies: Policies,
+    /// How peers are reached; without, or with mTLS off, in the clear.
+    pub security: Option<Security>,
     pub tasks: TaskGroup,
     pub metrics: Option<Arc<Catalogue>>,
 }
@@ -86,7 +90,7 @@ struct Inner {
     options: Options,
     resolver: ArcSwapOption<Box<dyn AsResolver>>,
     app: ArcSwapOption<AppChannel>,
-    peers: RwLock<HashMap<Arc<str>, H2Channel>>,
+    peers: RwLock<HashMap<Arc<str>, Peer>>,
     addresses: RwLock<HashMap<(String, String), Resolved>>,
     forwarded: Forwarded,
     external: External,
@@ -100,6 +104,20 @@ trait AsResolver: Send + Sync {
 impl AsResolver for Arc<dyn NameResolver> {
     fn get(&self) -> &Arc<dyn NameResolver> {
         self
+    }
+}
+
+/// The connections to one address.
+struct Peer {
+    channel: H2Channel,
+    /// With mTLS, the namespace and app id that it was proved to be. Another
+    /// application may get the address later.
+    proved: Option<(Box<str>, Box<str>)>,
+}
+
+impl Peer {
+    fn is(&self, namespace: &str, id: &str) -> bool {
+        self.proved.as_ref().is_none_or(|(n, i)| **n == *namespace && **i == *id)
     }
 }
 
@@ -324,10 +342,11 @@ impl InvokeService {
         body: Body,
     ) -> Result<InvokeResponse, Attempt> {
         let address = self.resolve(id, namespace).await.map_err(|e| Attempt(e, false))?;
-        let channel = self.peer(&address);
+        let channel = self.peer(id, namespace, &address);
         let limit = self.0.options.max_message;
         let started = self.sending(id);
-        let answer = peer::call(&channel, head, body, self.peer_headers(), limit).await;
+        let peer_headers = self.peer_headers(&head);
+        let answer = peer::call(&channel, head, body, peer_headers, limit).await;
         self.received(id, started, &answer);
         match answer {
             Ok(answer) => Ok(answer),
@@ -345,9 +364,16 @@ impl InvokeService {
         }
     }
 
-    /// gRPC metadata of a call to a peer.
-    fn peer_headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(4);
+    /// gRPC metadata of a call to a peer: the trace context, which the peer's
+    /// own span continues, is there and not in the message.
+    fn peer_headers(&self, head: &InternalInvokeRequest) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(6);
+        let parent = head.metadata.get("Traceparent").or_else(|| head.metadata.get("traceparent"));
+        if let Some(context) =
+            parent.and_then(|p| p.values.first()).and_then(|p| TraceContext::parse_traceparent(p))
+        {
+            propagation::write_grpc(&context, &mut headers);
+        }
         headers.insert(http::header::USER_AGENT, HeaderValue::from_static("dapr-sidecar"));
         headers
     }
@@ -435,24 +461,38 @@ impl InvokeService {
         ))
     }
 
-    /// The shared connection to a sidecar.
-    pub fn peer(&self, address: &Arc<str>) -> H2Channel {
-        if let Some(channel) = self.0.peers.read().get(address) {
-            return channel.clone();
+    /// The shared connection to the sidecar of an application at `address`.
+    pub fn peer(&self, id: &str, namespace: &str, address: &Arc<str>) -> H2Channel {
+        if let Some(peer) = self.0.peers.read().get(address).filter(|p| p.is(namespace, id)) {
+            return peer.channel.clone();
         }
-        let options = &self.0.options;
-        let destination = Destination::tcp(address.clone(), DIAL_TIMEOUT);
-        let fresh = H2Channel::new(
-            destination,
-            false,
-            H2Options::peer(options.max_header_list),
-            options.tasks.clone(),
-        );
+        let fresh = self.dial(id, namespace, address);
         let mut peers = self.0.peers.write();
         if peers.len() >= MAX_PEERS {
             peers.clear();
         }
-        peers.entry(address.clone()).or_insert(fresh).clone()
+        match peers.get(address).filter(|p| p.is(namespace, id)) {
+            Some(peer) => peer.channel.clone(),
+            None => {
+                let channel = fresh.channel.clone();
+                peers.insert(address.clone(), fresh);
+                channel
+            }
+        }
+    }
+
+    fn dial(&self, id: &str, namespace: &str, address: &Arc<str>) -> Peer {
+        let options = &self.0.options;
+        let mut destination = Destination::tcp(address.clone(), DIAL_TIMEOUT);
+        let host = address.rsplit_once(':').map_or(&**address, |(host, _)| host);
+        let tls = options.security.as_ref().and_then(|s| s.client_of_app(namespace, id, host));
+        let proved = tls.is_some().then(|| (namespace.into(), id.into()));
+        if let Some(tls) = tls {
+            destination = destination.wrapped(tls);
+        }
+        let limits = H2Options::peer(options.max_header_list);
+        let channel = H2Channel::new(destination, proved.is_some(), limits, options.tasks.clone());
+        Peer { channel, proved }
     }
 
     /// Drops what is remembered about an address that failed.

@@ -11,6 +11,7 @@ use dapr_components::pubsub::{HandlerError, Message};
 use dapr_errors::Code;
 use dapr_gocompat::json;
 use dapr_resiliency::{Outcome, StatusCode};
+use dapr_telemetry::trace::Span;
 use dapr_transport::Body;
 use dapr_wire::runtime::v1 as rt;
 use dapr_wire::runtime::v1::topic_event_bulk_request_entry::Event as WireEvent;
@@ -19,9 +20,10 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::cloudevent;
-use super::deliver::{attribute_data, extensions};
+use super::deliver::{add_metadata, attribute_data, extensions};
 use super::handler::Handler;
 use super::ingress::{Tally, count};
+use super::spans;
 
 const SCOPE: &str = "dapr.runtime.pubsub";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -259,14 +261,23 @@ impl Batch<'_> {
         let Some(channel) = self.handler.service.0.app.load_full() else {
             return Err(Attempt { message: "app channel is not initialized".to_owned(), status: None });
         };
-        match channel.grpc() {
-            Some(_) => self.over_grpc(&channel, entries).await,
-            None => self.over_http(&channel, entries).await,
+        let (tracer, topic) = (&self.handler.service.0.options.tracer, &self.handler.route.topic);
+        let events = entries.iter().filter_map(|e| e.event.as_ref());
+        let mut spans: Vec<Span> = events.map(|event| spans::delivery(tracer, event, topic)).collect();
+        // One request has one parent: the last of those that its events have.
+        let mut headers = HeaderMap::new();
+        spans.iter().for_each(|span| span.write_http(&mut headers));
+        let answer = match channel.grpc() {
+            Some(_) => self.over_grpc(&channel, entries, &headers).await,
+            None => self.over_http(&channel, entries, headers).await,
+        };
+        if let Err(attempt) = &answer {
+            spans.iter_mut().for_each(|span| span.fail(attempt.message.as_str()));
         }
+        answer
     }
 
-    async fn over_http(&self, channel: &AppChannel, entries: &[Entry]) -> Answer {
-        let mut headers = HeaderMap::new();
+    async fn over_http(&self, channel: &AppChannel, entries: &[Entry], mut headers: HeaderMap) -> Answer {
         if let Ok(name) = HeaderValue::try_from(&*self.handler.loaded.name) {
             headers.insert(HeaderName::from_static("pubsubname"), name);
         }
@@ -349,7 +360,7 @@ impl Batch<'_> {
         out.push('}');
     }
 
-    async fn over_grpc(&self, channel: &AppChannel, entries: &[Entry]) -> Answer {
+    async fn over_grpc(&self, channel: &AppChannel, entries: &[Entry], headers: &HeaderMap) -> Answer {
         let retry = |message: &str| Attempt { message: message.to_owned(), status: None };
         let grpc = channel.grpc().ok_or_else(|| retry("app channel is not initialized"))?;
         if !channel.health().takes_calls() {
@@ -362,6 +373,7 @@ impl Batch<'_> {
             if let Ok(name) = self.handler.loaded.name.parse() {
                 request.metadata_mut().insert("pubsubname", name);
             }
+            add_metadata(&mut request, headers);
             grpc.authorize(request.metadata_mut());
             request
         };

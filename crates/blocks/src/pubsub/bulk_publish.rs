@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::cloudevent::{self, Publish};
 use super::service::{Loaded, PubSubService, Trace, raw_payload, ttl_of};
+use super::spans::{Entries, EntrySpans};
 
 /// Messages published at once when the bus has no bulk operation.
 const MAX_CONCURRENT: usize = 100;
@@ -26,6 +27,7 @@ pub struct BulkCall<'a> {
     pub entries: Vec<BulkEntryCall>,
     pub metadata: HashMap<String, String>,
     pub trace: Trace<'a>,
+    pub spans: EntrySpans<'a>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -111,7 +113,14 @@ impl PubSubService {
     /// Publishes messages in no particular order. Returns once the broker has
     /// all of them or none can be tried again.
     pub async fn bulk_publish(&self, call: BulkCall<'_>) -> Result<(), BulkFailure> {
-        let BulkCall { pubsub, topic, entries, metadata, trace } = call;
+        let mut spans = Entries::new(&self.0.options.tracer, call.spans, call.trace);
+        let outcome = self.publish_entries(call, &mut spans).await;
+        spans.end(&outcome);
+        outcome
+    }
+
+    async fn publish_entries(&self, call: BulkCall<'_>, spans: &mut Entries<'_>) -> Result<(), BulkFailure> {
+        let BulkCall { pubsub, topic, entries, metadata, trace, .. } = call;
         let loaded = self.target(pubsub, topic)?;
         let raw = raw_payload(&metadata).map_err(|value| errors::bad_metadata(pubsub, &value))?;
         let app_id = self.0.options.identity.app_id();
@@ -123,13 +132,14 @@ impl PubSubService {
             let event = if raw {
                 entry.event
             } else {
+                let own_trace = spans.next();
                 let envelope = Publish {
                     source: app_id,
                     topic,
                     pubsub,
                     content_type: &entry.content_type,
                     data: &entry.event,
-                    trace_parent: trace.parent,
+                    trace_parent: own_trace.as_deref().unwrap_or(trace.parent),
                     trace_state: trace.state,
                     ttl: ttl_of(&loaded, &entry_metadata),
                 };
@@ -293,6 +303,7 @@ mod tests {
             tasks: TaskGroup::new(Shutdown::new()),
             skip_programmatic: false,
             metrics: None,
+            tracer: dapr_telemetry::trace::Tracer::default(),
         });
         let properties = Properties::new(properties.iter().copied()).unwrap();
         service.add("p", bus, PubSubConfig::new(&properties, "me", false));
@@ -312,6 +323,7 @@ mod tests {
             entries: entries.collect(),
             metadata: HashMap::from([("cloudevent.id".to_owned(), "of-call".to_owned())]),
             trace: Trace::default(),
+            spans: EntrySpans { name: "bulk", http: true },
         }
     }
 

@@ -25,6 +25,7 @@ fn fixture(app: &TestApp, dead_letter: &str, raw: bool, bulk: Bulk) -> Fixture {
         tasks: app.tasks.clone(),
         skip_programmatic: true,
         metrics: None,
+        tracer: dapr_telemetry::trace::Tracer::default(),
     });
     let bus = Arc::new(dapr_in_memory::PubSub::new(app.tasks.clone()));
     service.add("p", bus, PubSubConfig::default());

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use dapr_app_channel::{AppChannel, Origin, Status};
 use dapr_errors::Code;
 use dapr_resiliency::{Outcome, StatusCode};
+use dapr_telemetry::trace::Span;
 use dapr_transport::Body;
 use dapr_wire::runtime::v1 as rt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -19,6 +20,7 @@ use super::cloudevent;
 use super::handler::Postman;
 use super::ingress::{SUCCESS, attempted};
 use super::service::PubSubService;
+use super::spans;
 
 const SCOPE: &str = "dapr.runtime.pubsub";
 /// Marks an event whose data is the message's bytes and not an attribute.
@@ -97,10 +99,14 @@ impl Postman for AppPostman {
     async fn deliver(&self, event: &Event) -> Result<(), DeliveryError> {
         let channel = self.channel()?;
         let started = self.service.metrics().map(|metrics| (metrics, Instant::now()));
+        let mut span = spans::delivery(&self.service.0.options.tracer, &event.attributes, &event.topic);
+        let headers = headers(event, &span);
         let outcome = match channel.grpc() {
-            Some(_) => over_grpc(&channel, event).await,
-            None => over_http(&channel, event).await,
+            Some(_) => over_grpc(&channel, event, &headers).await,
+            None => over_http(&channel, event, headers).await,
         };
+        spans::judge(&mut span, &outcome);
+        drop(span);
         if let Some((metrics, started)) = started {
             attempted(metrics, event, &outcome, Some(SUCCESS), started);
         }
@@ -111,12 +117,12 @@ impl Postman for AppPostman {
     }
 }
 
-async fn over_http(channel: &AppChannel, event: &Event) -> Result<(), DeliveryError> {
+async fn over_http(channel: &AppChannel, event: &Event, headers: HeaderMap) -> Result<(), DeliveryError> {
     let request = dapr_app_channel::InvokeRequest {
         method: event.path.trim_start_matches('/').to_owned(),
         verb: Method::POST,
         query: String::new(),
-        headers: headers(event),
+        headers,
         content_type: Some(HeaderValue::from_static(cloudevent::CONTENT_TYPE)),
         type_url: String::new(),
         origin: Origin::Http,
@@ -135,7 +141,7 @@ async fn over_http(channel: &AppChannel, event: &Event) -> Result<(), DeliveryEr
 }
 
 /// Message metadata travels as headers; the length is the body's own.
-fn headers(event: &Event) -> HeaderMap {
+fn headers(event: &Event, span: &Span) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(event.metadata.len() + 1);
     for (key, value) in &event.metadata {
         if key.eq_ignore_ascii_case("content-length") {
@@ -147,12 +153,11 @@ fn headers(event: &Event) -> HeaderMap {
             headers.insert(name, value);
         }
     }
-    let parent = event.attributes.get("traceparent").or_else(|| event.attributes.get("traceid"));
-    if let Some(Ok(value)) =
-        parent.and_then(Value::as_str).filter(|p| !p.is_empty()).map(HeaderValue::try_from)
-    {
+    let parent = spans::traceparent(&event.attributes).filter(|p| !p.is_empty());
+    if let Some(Ok(value)) = parent.map(HeaderValue::try_from) {
         headers.insert("traceparent", value);
     }
+    span.write_http(&mut headers);
     headers
 }
 
@@ -194,7 +199,7 @@ fn judge_http(status: u16, body: &[u8], event: &Event) -> Result<(), DeliveryErr
     })
 }
 
-async fn over_grpc(channel: &AppChannel, event: &Event) -> Result<(), DeliveryError> {
+async fn over_grpc(channel: &AppChannel, event: &Event, headers: &HeaderMap) -> Result<(), DeliveryError> {
     let Some(grpc) = channel.grpc() else {
         return Err(DeliveryError::retry("app channel is not initialized"));
     };
@@ -203,7 +208,7 @@ async fn over_grpc(channel: &AppChannel, event: &Event) -> Result<(), DeliveryEr
     }
     let _slot = channel.slot().await;
     let mut request = tonic::Request::new(to_grpc(event)?);
-    add_metadata(&mut request, event);
+    add_metadata(&mut request, headers);
     grpc.authorize(request.metadata_mut());
     let id = event.id();
     match grpc.callbacks().on_topic_event(request).await {
@@ -223,8 +228,9 @@ async fn over_grpc(channel: &AppChannel, event: &Event) -> Result<(), DeliveryEr
     }
 }
 
-fn add_metadata<T>(request: &mut tonic::Request<T>, event: &Event) {
-    for (name, value) in &headers(event) {
+/// Headers as metadata; binary and reserved ones are left out.
+pub(super) fn add_metadata<T>(request: &mut tonic::Request<T>, headers: &HeaderMap) {
+    for (name, value) in headers {
         if name.as_str().ends_with("-bin") || name.as_str().starts_with("grpc-") {
             continue;
         }

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use dapr_app_channel::AppChannel;
-use dapr_components::pubsub::{Error, Feature, PubSub, PublishRequest};
+use dapr_components::pubsub::{Error, Feature, MessageHandler, PubSub, PublishRequest, SubscribeRequest};
 use dapr_components::ttl::message_ttl;
 use dapr_errors::{ApiError, pubsub as errors};
-use dapr_kernel::AppIdentity;
+use dapr_kernel::{AppIdentity, Shutdown};
 use dapr_kernel::tasks::TaskGroup;
 use dapr_resiliency::{Direction, Kind, Outcome, Policies, Policy};
 use dapr_telemetry::metrics::catalogue::Catalogue;
+use dapr_telemetry::trace::Tracer;
 
 use super::cloudevent::{self, Publish};
 use super::scopes::PubSubConfig;
@@ -26,6 +27,7 @@ pub struct Options {
     /// `--disable-init-endpoints=subscribe`.
     pub skip_programmatic: bool,
     pub metrics: Option<Arc<Catalogue>>,
+    pub tracer: Tracer,
 }
 
 /// A loaded pub/sub component with the settings around it.
@@ -104,23 +106,36 @@ impl PubSubService {
 
     /// Adds or replaces a component.
     pub fn add(&self, name: &str, component: Arc<dyn PubSub>, config: PubSubConfig) {
+        self.insert(self.build(name, component, config));
+    }
+
+    pub(super) fn build(
+        &self,
+        name: &str,
+        component: Arc<dyn PubSub>,
+        config: PubSubConfig,
+    ) -> Arc<Loaded> {
         let policies = &self.0.options.policies;
-        let loaded = Arc::new(Loaded {
+        Arc::new(Loaded {
             name: name.into(),
             native_ttl: component.features().contains(&Feature::MessageTtl),
             component,
             config,
             outbound: policies.component(name, Kind::Pubsub, Direction::Outbound),
             inbound: policies.component(name, Kind::Pubsub, Direction::Inbound),
-        });
+        })
+    }
+
+    pub(super) fn insert(&self, loaded: Arc<Loaded>) {
         self.0.table.rcu(|table| {
             let mut next = Table::clone(table);
-            next.insert(name.to_owned(), loaded.clone());
+            next.insert(loaded.name.to_string(), loaded.clone());
             next
         });
     }
 
-    /// Takes a component away; its subscriptions must have been stopped.
+    /// Takes a component away; its subscriptions must have been stopped with
+    /// [`Self::suspend_component`].
     pub fn remove(&self, name: &str) -> Option<Arc<dyn PubSub>> {
         let removed = self.0.table.load().get(name).map(|l| l.component.clone());
         self.0.table.rcu(|table| {
@@ -203,6 +218,36 @@ impl PubSubService {
         let request =
             PublishRequest { topic: self.broker_topic(loaded, topic), data, metadata, content_type: None };
         publish_under(loaded, request).await.map_err(|e| errors::publish_failed(&loaded.name, topic, e))
+    }
+
+    /// Publishes an event that is complete already.
+    pub(crate) async fn publish_event(
+        &self,
+        pubsub: &str,
+        topic: &str,
+        data: Bytes,
+        content_type: Option<String>,
+    ) -> Result<(), String> {
+        let loaded = self.loaded(pubsub).ok_or_else(|| errors::vanished(pubsub, topic).message)?;
+        if !loaded.config.publish.allows(topic) {
+            return Err(errors::forbidden(pubsub, topic, self.0.options.identity.app_id()).message);
+        }
+        let topic = self.broker_topic(&loaded, topic);
+        publish_under(&loaded, PublishRequest { topic, data, metadata: HashMap::new(), content_type }).await
+    }
+
+    /// Subscribes on behalf of the runtime itself.
+    pub(crate) async fn subscribe_internal(
+        &self,
+        pubsub: &str,
+        topic: &str,
+        stop: Shutdown,
+        handler: Arc<dyn MessageHandler>,
+    ) -> Result<(), String> {
+        let loaded = self.loaded(pubsub).ok_or_else(|| format!("pubsub {pubsub} not loaded"))?;
+        let request =
+            SubscribeRequest { topic: self.broker_topic(&loaded, topic), metadata: HashMap::new() };
+        loaded.component.subscribe(request, stop, handler).await.map_err(|e| e.to_string())
     }
 
     /// The topic as the broker knows it.

@@ -15,7 +15,9 @@ use super::deliver::{self, DeliveryError, Event};
 use super::handler::{Drain, Postman};
 use super::ingress::attempted;
 use super::route::{Origin, Route, Rule, SharedRoute};
-use super::service::PubSubService;
+use super::service::{Loaded, PubSubService};
+use super::spans;
+use super::subscriptions::Running;
 
 const SCOPE: &str = "dapr.runtime.pubsub.streamer";
 /// Where streamed events say they go.
@@ -55,7 +57,7 @@ pub struct EventStream {
 impl EventStream {
     /// The next event; `None` once the subscription has been stopped.
     pub async fn next(&mut self) -> Option<StreamDelivery> {
-        self.subscribed.stop.guard(self.deliveries.recv()).await.flatten()
+        self.subscribed.stream.life.guard(self.deliveries.recv()).await.flatten()
     }
 
     /// Takes the client's answers; usable while [`Self::next`] is waited for.
@@ -67,15 +69,38 @@ impl EventStream {
 /// Ends the subscription when dropped.
 struct Subscribed {
     service: PubSubService,
-    route: SharedRoute,
-    stop: Shutdown,
+    stream: Arc<Stream>,
+}
+
+/// A client's stream. It outlives the component that its events come from:
+/// without one it waits for the next (runtime.md §4).
+pub(super) struct Stream {
+    pub(super) route: SharedRoute,
+    /// Ends with the client or the sidecar.
+    pub(super) life: Shutdown,
+    postman: Arc<StreamPostman>,
+    /// The subscription at the broker.
+    attached: Mutex<Option<(Shutdown, Arc<Drain>)>>,
+}
+
+impl Stream {
+    pub(super) fn is_attached(&self) -> bool {
+        self.attached.lock().is_some()
+    }
+
+    /// Takes the subscription at the broker away, for the caller to end it.
+    pub(super) fn detach(&self) -> Option<Running> {
+        let (stop, drain) = self.attached.lock().take()?;
+        Some(Running { route: self.route.clone(), stop, drain })
+    }
 }
 
 impl Drop for Subscribed {
     fn drop(&mut self) {
-        self.stop.trigger();
-        self.service.remove_streaming(&self.route);
-        tracing::info!(target: SCOPE, "Unsubscribed from pubsub '{}' topic '{}'", self.route.pubsub, self.route.topic);
+        self.stream.life.trigger();
+        self.service.0.manager.streams.lock().retain(|s| !Arc::ptr_eq(s, &self.stream));
+        let route = &self.stream.route;
+        tracing::info!(target: SCOPE, "Unsubscribed from pubsub '{}' topic '{}'", route.pubsub, route.topic);
     }
 }
 
@@ -151,6 +176,7 @@ impl Postman for StreamPostman {
     async fn deliver(&self, event: &Event) -> Result<(), DeliveryError> {
         let started = self.service.metrics().map(|metrics| (metrics, Instant::now()));
         let message = deliver::to_grpc(event)?;
+        let mut span = spans::delivery(&self.service.0.options.tracer, &event.attributes, &event.topic);
         let mut expected = self.acks.expect(&message.id);
         let exchange = async {
             self.deliveries.send(message).await.ok()?;
@@ -160,6 +186,8 @@ impl Postman for StreamPostman {
             Some(status) => deliver::judge_grpc(status, event.id()),
             None => Err(DeliveryError::retry("stream closed")),
         };
+        spans::judge(&mut span, &outcome);
+        drop(span);
         if let Some((metrics, started)) = started {
             attempted(metrics, event, &outcome, None, started);
         }
@@ -191,21 +219,32 @@ impl PubSubService {
             bulk: None,
             origin: Origin::Streaming,
         });
-        let stop = self.0.options.tasks.shutdown().child();
-        let drain = Arc::new(Drain::default());
+        let life = self.0.options.tasks.shutdown().child();
         let (sender, deliveries) = mpsc::channel(QUEUE);
         let acks = Acks::default();
         let postman = Arc::new(StreamPostman {
             deliveries: sender,
             acks: acks.clone(),
-            stop: stop.clone(),
+            stop: life.clone(),
             service: self.clone(),
         });
-        self.add_streaming(route.clone(), stop.clone(), drain.clone());
-        let subscribed = Subscribed { service: self.clone(), route: route.clone(), stop: stop.clone() };
-        self.subscribe(&loaded, &route, &stop, &drain, postman).await.map_err(refused)?;
+        let stream = Arc::new(Stream { route: route.clone(), life, postman, attached: Mutex::default() });
+        self.0.manager.streams.lock().push(stream.clone());
+        let subscribed = Subscribed { service: self.clone(), stream: stream.clone() };
+        self.attach(&stream, &loaded).await.map_err(refused)?;
         tracing::info!(target: SCOPE, "Subscribing to pubsub '{}' topic '{}'", route.pubsub, route.topic);
         Ok(EventStream { deliveries, acks, subscribed })
+    }
+
+    /// Begins the subscription of a stream at the broker.
+    pub(super) async fn attach(&self, stream: &Stream, loaded: &Arc<Loaded>) -> Result<(), String> {
+        let (stop, drain) = (stream.life.child(), Arc::new(Drain::default()));
+        *stream.attached.lock() = Some((stop.clone(), drain.clone()));
+        let begun = self.subscribe(loaded, &stream.route, &stop, &drain, stream.postman.clone()).await;
+        if begun.is_err() {
+            drop(stream.attached.lock().take());
+        }
+        begun
     }
 
     /// Resolves when the sidecar ends: clients that have not said yet what
@@ -234,6 +273,7 @@ mod tests {
             tasks: tasks.clone(),
             skip_programmatic: false,
             metrics: None,
+            tracer: dapr_telemetry::trace::Tracer::default(),
         });
         service.add("p", Arc::new(dapr_in_memory::PubSub::new(tasks)), PubSubConfig::default());
         service
@@ -299,11 +339,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stopping_the_component_ends_its_streams() {
+    async fn the_end_of_the_sidecar_ends_streams() {
         let service = service();
         let mut stream = open(&service, "").await;
-        service.stop_component("p").await;
+        service.stop_streams().await;
         assert!(next(&mut stream).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn streams_outlive_their_component() {
+        let service = service();
+        let mut stream = open(&service, "").await;
+        service.suspend_component("p").await;
+        service.remove("p").unwrap().close().await;
+        assert_eq!(service.subscriptions().len(), 1);
+        let bus = dapr_in_memory::PubSub::new(service.0.options.tasks.clone());
+        service.add("p", Arc::new(bus), PubSubConfig::default());
+        service.resume_component("p").await;
+        publish(&service, "t", "again").await;
+        let event = next(&mut stream).await.unwrap();
+        assert_eq!(event.data.as_ref(), b"again");
+        stream.acks().processed(&event.id, 0);
     }
 
     #[tokio::test]
