@@ -8,6 +8,7 @@
 
 pub mod bindings;
 pub mod configuration;
+pub mod conversation;
 pub mod invoke;
 pub mod lock;
 pub mod metadata;

@@ -23,6 +23,12 @@ impl Meter {
         Self(metrics.map(|m| Arc::new([handle(m, false), handle(m, true)])))
     }
 
+    /// Turns of a conversation.
+    pub fn conversation(metrics: Option<&ComponentMetrics>, component: &str) -> Self {
+        let handle = |m: &ComponentMetrics, success| m.conversation_handle(component, success);
+        Self(metrics.map(|m| Arc::new([handle(m, false), handle(m, true)])))
+    }
+
     /// Makes a call and records how it ended.
     pub async fn watch<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let started = self.start();
