@@ -10,6 +10,7 @@ use dapr_blocks::secrets::SecretsService;
 use dapr_blocks::state::StateService;
 use dapr_kernel::AppIdentity;
 use dapr_kernel::health::Health;
+use dapr_telemetry::trace::Tracer;
 use tokio::sync::Notify;
 
 /// Every service that the two APIs offer. Shared by all requests.
@@ -24,6 +25,7 @@ pub struct Api {
     pub lock: LockService,
     pub metadata: MetadataService,
     pub health: Health,
+    pub tracer: Tracer,
     pub control: Control,
     /// Whether a placement address was given: decides how actor calls fail.
     pub placement_configured: bool,

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 
 use dapr_components::bindings::InvokeRequest;
+use dapr_telemetry::trace::ZERO_TRACEPARENT;
 use dapr_wire::runtime::v1 as rt;
 use tonic::metadata::{Ascii, KeyAndValueRef, MetadataKey, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use super::status::from_api;
 use crate::{Api, trace_context};
-
-const ZERO_TRACEPARENT: &str = "00-00000000000000000000000000000000-0000000000000000-00";
 
 pub async fn invoke(
     api: &Api,

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use dapr_blocks::invoke::{CALL_LOCAL_STREAM, call_local, serve_stream};
+use dapr_blocks::invoke::{CALL_LOCAL_STREAM, Called, call_local, serve_stream};
 use dapr_errors::Code;
 use dapr_telemetry::metrics::catalogue::Catalogue;
+use dapr_telemetry::trace::Span;
 use dapr_transport::Body;
 use dapr_transport::server::{Peer, Service};
 use http::{Request, Response};
@@ -12,7 +13,7 @@ use hyper::body::Incoming;
 
 use super::metrics::Served;
 use super::reflection::Reflection;
-use super::{proxy, status};
+use super::{proxy, spans, status};
 use crate::Api;
 
 const SERVICE: &str = "/dapr.proto.internals.v1.ServiceInvocation/";
@@ -30,21 +31,30 @@ impl InternalApi {
     pub fn new(api: Arc<Api>, max_message: usize, metrics: Option<Arc<Catalogue>>) -> Self {
         Self { api, reflection: Reflection::default(), max_message, metrics }
     }
+
+    fn called<'a>(&'a self, span: &'a mut Span) -> Called<'a> {
+        Called { span, app_id: self.api.identity.app_id() }
+    }
 }
 
 impl Service for InternalApi {
-    async fn call(&self, request: Request<Incoming>, _: Peer) -> Response<Body> {
+    async fn call(&self, mut request: Request<Incoming>, _: Peer) -> Response<Body> {
         let path = request.uri().path();
         if path == CALL_LOCAL_STREAM {
+            let mut span = spans::begin_internal(&self.api.tracer, path, request.headers());
             let body = Body::from_incoming(request.into_body());
             let (channel, metrics) = (self.api.invoke.app_channel(), self.metrics.as_deref());
-            return serve_stream(channel, metrics, body, self.max_message).await;
+            let answer = serve_stream(channel, metrics, self.called(&mut span), body, self.max_message).await;
+            return spans::until_end(span, answer);
         }
         match path.strip_prefix(SERVICE) {
             Some("CallLocal") => {
+                let mut span = spans::begin_internal(&self.api.tracer, path, request.headers());
                 let body = Body::from_incoming(request.into_body());
                 let (channel, metrics) = (self.api.invoke.app_channel(), self.metrics.as_deref());
-                call_local(channel, metrics, body, self.max_message).await
+                let answer =
+                    call_local(channel, metrics, self.called(&mut span), body, self.max_message).await;
+                spans::until_end(span, answer)
             }
             Some("CallActor" | "CallActorStream" | "CallActorReminder") => {
                 status::response(Code::Unimplemented, "this sidecar hosts no actors in this release", &[])
@@ -53,11 +63,15 @@ impl Service for InternalApi {
             None if Reflection::serves(path) => self.reflection.call(request).await,
             None => {
                 let call = Served::passed_on(self.metrics.as_ref(), request.uri(), request.headers());
+                let traced = match proxy::begin_span(&self.api, &mut request) {
+                    Ok(traced) => traced,
+                    Err(refusal) => return refusal,
+                };
                 let response = proxy::from_peer(&self.api, request.map(Body::from_incoming)).await;
-                match call {
+                traced.response(match call {
                     None => response,
                     Some(call) => call.response(response),
-                }
+                })
             }
         }
     }

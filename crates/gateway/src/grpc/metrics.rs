@@ -38,6 +38,15 @@ enum Kind {
     Called,
 }
 
+/// Marks the answer to a proxied call whose target was not reached. Of streams,
+/// only these count as answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Unreached;
+
+fn status_number(code: i32) -> u16 {
+    u16::try_from(code).unwrap_or(Code::Unknown as u16)
+}
+
 /// One call that is being served.
 pub struct Served {
     metrics: Arc<Catalogue>,
@@ -101,6 +110,11 @@ impl Served {
     /// Records the call once its answer has ended.
     pub fn response(self, response: Response<Body>) -> Response<Body> {
         if let Some((code, _)) = grpc::status_of(response.headers()) {
+            if let Some((target, MessageKind::Streaming)) = &self.target
+                && response.extensions().get::<Unreached>().is_some()
+            {
+                self.metrics.invocation.stream_received(target, status_number(code));
+            }
             self.end(code);
             return response;
         }
@@ -111,8 +125,7 @@ impl Served {
         let (method, status) = (self.uri.path(), Code::from_i32(code).name());
         let (grpc, elapsed) = (&self.metrics.grpc, self.started.elapsed());
         if let Some((target, MessageKind::Unary)) = &self.target {
-            let number = u16::try_from(code).unwrap_or(Code::Unknown as u16);
-            self.metrics.invocation.response_received(target, number, elapsed);
+            self.metrics.invocation.response_received(target, status_number(code), elapsed);
         }
         match self.kind {
             Kind::Unary => {

@@ -15,6 +15,7 @@ mod reflection;
 mod secrets;
 mod server;
 mod service;
+mod spans;
 mod state;
 mod status;
 

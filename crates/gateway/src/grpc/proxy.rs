@@ -7,6 +7,8 @@ use dapr_transport::client::{ClientError, H2Channel};
 use http::header::{CONNECTION, HOST};
 use http::{HeaderMap, HeaderValue, Request, Response};
 
+use super::metrics::Unreached;
+use super::spans::{self, Traced};
 use super::status;
 use crate::Api;
 
@@ -14,6 +16,14 @@ const CALLEE: &str = "dapr-callee-app-id";
 const TARGET: &str = "dapr-app-id";
 const CALLER: &str = "dapr-caller-app-id";
 const TOKEN: &str = "dapr-api-token";
+
+/// Begins the span of a call that is passed on; `Err` is the answer to invalid
+/// baggage.
+pub fn begin_span<B>(api: &Api, request: &mut Request<B>) -> Result<Traced, Response<Body>> {
+    let to_self = target(request.headers()).is_some_and(|id| id == api.identity.app_id());
+    let uri = request.uri().clone();
+    spans::begin_proxied(&api.tracer, to_self, uri.path(), request.headers_mut())
+}
 
 /// A call that arrived on the application's port.
 pub async fn from_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
@@ -38,7 +48,7 @@ pub async fn from_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
             return status::response(Code::Internal, &format!("failed to proxy request: {error}"), &[]);
         }
     };
-    forward(&api.invoke.peer(&address), request).await
+    forward(&api.invoke.peer(id, namespace, &address), request).await
 }
 
 /// A call that arrived from another sidecar.
@@ -79,15 +89,16 @@ async fn to_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
 async fn forward(channel: &H2Channel, mut request: Request<Body>) -> Response<Body> {
     request.headers_mut().remove(HOST);
     request.headers_mut().remove(CONNECTION);
-    match channel.send(request).await {
-        Ok(response) => response,
-        Err(ClientError::Connect(error)) => status::response(
-            Code::Unavailable,
-            &format!("connection error: desc = \"transport: Error while dialing: {error}\""),
-            &[],
-        ),
-        Err(ClientError::Broken(error)) => status::response(Code::Unavailable, &error.to_string(), &[]),
-    }
+    let reason = match channel.send(request).await {
+        Ok(response) => return response,
+        Err(ClientError::Connect(error)) => {
+            format!("connection error: desc = \"transport: Error while dialing: {error}\"")
+        }
+        Err(ClientError::Broken(error)) => error.to_string(),
+    };
+    let mut response = status::response(Code::Unavailable, &reason, &[]);
+    response.extensions_mut().insert(Unreached);
+    response
 }
 
 fn target(headers: &HeaderMap) -> Option<String> {

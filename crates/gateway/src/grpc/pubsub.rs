@@ -1,7 +1,7 @@
 //! Publishing and streamed subscriptions over gRPC (api.md §4, §6.5).
 
 use dapr_blocks::pubsub::{
-    Acks, BulkCall, BulkEntryCall, EventStream, PublishCall, StreamError, StreamRequest,
+    Acks, BulkCall, BulkEntryCall, EntrySpans, EventStream, PublishCall, StreamError, StreamRequest,
 };
 use dapr_wire::runtime::v1 as rt;
 use dapr_wire::runtime::v1::subscribe_topic_events_request_alpha1::SubscribeTopicEventsRequestType as FromClient;
@@ -11,6 +11,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::service::Messages;
 use super::status::from_api;
 use crate::{Api, trace_context};
+
+/// What the spans of bulk entries are called, whichever version was called.
+const BULK_PUBLISH: &str = "/dapr.proto.runtime.v1.Dapr/BulkPublishEvent";
 
 type Inbound = Streaming<rt::SubscribeTopicEventsRequestAlpha1>;
 type Outbound = rt::SubscribeTopicEventsResponseAlpha1;
@@ -51,6 +54,7 @@ pub async fn bulk_publish(
         entries: entries.collect(),
         metadata: message.metadata,
         trace: trace_context::of(&headers),
+        spans: EntrySpans { name: BULK_PUBLISH, http: false },
     };
     api.pubsub.bulk_publish(call).await.map_err(|failure| from_api(failure.error()))?;
     Ok(Response::new(rt::BulkPublishResponse::default()))

@@ -13,7 +13,7 @@ use super::access::{self, Access, denied};
 use super::metrics::Served;
 use super::reflection::Reflection;
 use super::service::DaprService;
-use super::{proxy, status};
+use super::{proxy, spans, status};
 use crate::Api;
 
 #[derive(Clone, Debug)]
@@ -65,17 +65,33 @@ impl GrpcApi {
             None if Reflection::serves(request.uri().path()) => self.reflection.call(request).await,
             None => {
                 let call = Served::proxied(self.metrics.as_ref(), request.uri(), request.headers());
+                let traced = match proxy::begin_span(&self.api, &mut request) {
+                    Ok(traced) => traced,
+                    Err(refusal) => return refusal,
+                };
                 let response = proxy::from_app(&self.api, request.map(Body::from_incoming)).await;
-                match call {
+                traced.response(match call {
                     None => response,
                     Some(call) => call.response(response),
-                }
+                })
             }
         }
     }
 
     /// A method of our own service.
-    async fn own(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn own(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let uri = request.uri().clone();
+        let traced = match spans::begin(&self.api.tracer, uri.path(), request.headers_mut()) {
+            Ok(traced) => traced,
+            Err(refusal) => return refusal,
+        };
+        if let Some(slot) = traced.slot() {
+            request.extensions_mut().insert(slot);
+        }
+        traced.response(self.measured(request).await)
+    }
+
+    async fn measured(&self, request: Request<Incoming>) -> Response<Body> {
         let mut service = self.service.clone();
         let Some(call) = Served::unary(self.metrics.as_ref(), request.uri()) else {
             let mut response = unpack(service.call(request).await);

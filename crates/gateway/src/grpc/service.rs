@@ -9,6 +9,7 @@ use dapr_wire::runtime::v1::dapr_server::Dapr;
 use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::spans::Slot;
 use super::{bindings, configuration, invoke, lock, pubsub, secrets, state, system, unserved};
 use crate::Api;
 
@@ -38,6 +39,9 @@ macro_rules! service {
             $(type $stream = Messages<$item>;)*
 
             $(async fn $name(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
+                if let Some(slot) = request.extensions().get::<Slot>() {
+                    slot.clone().describe(request.get_ref());
+                }
                 $handler(&self.api, request).await
             })*
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dapr_components::bindings::{InvokeRequest, InvokeResponse};
 use dapr_errors::{ApiError, general};
 use dapr_gocompat::json;
+use dapr_telemetry::trace::ZERO_TRACEPARENT;
 use dapr_transport::Body;
 use http::Response;
 
@@ -16,7 +17,7 @@ use crate::{Api, trace_context};
 
 /// Errors of the binding carry its response metadata too.
 pub async fn invoke(api: Arc<Api>, mut call: Call) -> Result<Response<Body>, ApiError> {
-    let request = read(&mut call).await?;
+    let request = read(&api, &mut call).await?;
     let (mut response, metadata) = match api.bindings.invoke(call.params.get("name"), request).await {
         Ok(InvokeResponse { data, metadata, .. }) => {
             (data.map_or_else(reply::no_content, reply::json), metadata)
@@ -27,7 +28,7 @@ pub async fn invoke(api: Arc<Api>, mut call: Call) -> Result<Response<Body>, Api
     Ok(response)
 }
 
-async fn read(call: &mut Call) -> Result<InvokeRequest, ApiError> {
+async fn read(api: &Api, call: &mut Call) -> Result<InvokeRequest, ApiError> {
     let body = call.take_body().await.map_err(general::malformed_request)?;
     let mut fields = first_value(&body)
         .and_then(|v| Fields::of(v, "http.OutputBindingRequest"))
@@ -38,6 +39,8 @@ async fn read(call: &mut Call) -> Result<InvokeRequest, ApiError> {
     let trace = trace_context::of(&call.headers);
     if !trace.parent.is_empty() {
         metadata.insert(trace_context::TRACEPARENT.to_owned(), trace.parent.to_owned());
+    } else if !api.tracer.is_off() {
+        metadata.insert(trace_context::TRACEPARENT.to_owned(), ZERO_TRACEPARENT.to_owned());
     }
     if !trace.state.is_empty() {
         metadata.insert(trace_context::TRACESTATE.to_owned(), trace.state.to_owned());

@@ -14,22 +14,36 @@ use prost::Message;
 
 use super::call::Call;
 use super::reply;
+use super::spans::Invoked;
 use crate::Api;
 
 pub async fn fallback(api: &Arc<Api>, call: Call) -> Response<Body> {
-    match invoke(api, call).await {
+    let mut invoked = None;
+    let mut response = match invoke(api, call, &mut invoked).await {
         Ok(response) => response,
         Err(error) => reply::error(&error),
+    };
+    if let Some(invoked) = invoked {
+        response.extensions_mut().insert(invoked);
     }
+    response
 }
 
-async fn invoke(api: &Api, mut call: Call) -> Result<Response<Body>, ApiError> {
+/// `invoked` becomes what the request's span shows.
+async fn invoke(
+    api: &Api,
+    mut call: Call,
+    invoked: &mut Option<Invoked>,
+) -> Result<Response<Body>, ApiError> {
     let path = dapr_gocompat::urlesc::path_unescape(&call.path).map_err(|_| errors::no_app_id())?;
     let path = if path == call.path { path } else { dapr_gocompat::path::clean(&path) };
     let (target, method) = from_http(&path, &mut call.headers).ok_or_else(errors::no_app_id)?;
     let method = normalize(&method).map_err(|e| {
         errors::failed(&target, dapr_errors::grpc_nested(Code::InvalidArgument, &e.to_string()))
     })?;
+    if api.tracer.is_active() && dapr_telemetry::trace::propagation::is_sampled(&call.headers) {
+        *invoked = Some(Invoked { target: target.clone(), method: method.clone() });
+    }
     let wants_events = call.header("accept").is_some_and(|v| v.contains("text/event-stream"));
     let mut headers = call.headers;
     strip_hop_by_hop(&mut headers);

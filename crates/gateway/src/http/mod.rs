@@ -10,6 +10,7 @@ mod health;
 mod invoke;
 mod lock;
 mod metadata;
+mod pipeline;
 mod proto_json;
 mod pubsub;
 pub(crate) mod refusals;
@@ -18,6 +19,7 @@ mod router;
 pub mod routes;
 mod secrets;
 mod server;
+mod spans;
 mod state;
 mod unserved;
 

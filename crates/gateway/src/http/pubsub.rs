@@ -6,7 +6,9 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use dapr_blocks::pubsub::{BulkCall, BulkEntryCall, BulkFailure, EntryIds, PublishCall, cloudevent};
+use dapr_blocks::pubsub::{
+    BulkCall, BulkEntryCall, BulkFailure, EntryIds, EntrySpans, PublishCall, cloudevent,
+};
 use dapr_components::pubsub::FailedEntry;
 use dapr_errors::pubsub::Serialization;
 use dapr_errors::{ApiError, pubsub as errors};
@@ -58,7 +60,8 @@ pub async fn bulk_publish(api: Arc<Api>, mut call: Call) -> Result<Response<Body
         let Entry { entry_id, content_type, metadata, .. } = entry;
         entries.push(BulkEntryCall { entry_id, event, content_type, metadata });
     }
-    let bulk = BulkCall { pubsub, topic, entries, metadata, trace: trace_context::of(&call.headers) };
+    let spans = EntrySpans { name: &call.path, http: true };
+    let bulk = BulkCall { pubsub, topic, entries, metadata, trace: trace_context::of(&call.headers), spans };
     match api.pubsub.bulk_publish(bulk).await {
         Ok(()) => Ok(reply::no_content()),
         Err(BulkFailure::Refused(error)) => Err(error),

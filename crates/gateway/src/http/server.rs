@@ -2,27 +2,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::ApiAccess;
+use dapr_components::middleware::Pipeline;
 use dapr_gocompat::path;
 use dapr_kernel::AppIdentity;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::Body;
 use dapr_transport::server::{Peer, Service};
 use http::header::{HeaderName, ORIGIN, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::call::{Call, Params};
 use super::cors::Cors;
 use super::router::Router;
 use super::routes::{Route, TABLE};
-use super::{invoke, reply};
+use super::spans::{self, Traced};
+use super::{invoke, pipeline, reply};
 use crate::Api;
 
 const TOKEN: HeaderName = HeaderName::from_static("dapr-api-token");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// What a request without a trace of its own is given (runtime.md §18.1).
-const ZERO_TRACEPARENT: HeaderValue =
-    HeaderValue::from_static("00-00000000000000000000000000000000-0000000000000000-00");
 /// Room that the reference adds to `--read-buffer-size`.
 const HEADER_SLACK: usize = 4096;
 
@@ -39,8 +37,8 @@ pub struct Options {
     pub max_header: usize,
     pub access: ApiAccess,
     pub api_log: Option<ApiLog>,
-    /// Whether trace headers are written at all (`samplingRate` is not 0).
-    pub tracing: bool,
+    /// What requests go through between the token and the routes.
+    pub pipeline: Pipeline,
 }
 
 /// `--enable-api-logging` and its Configuration.
@@ -73,13 +71,14 @@ impl HttpApi {
         options.token = None;
         options.cors = None;
         options.api_log = None;
+        options.pipeline = Pipeline::default();
         options.max_body = None;
         let router = Router::new(TABLE.iter().filter(|r| r.public && allowed(&options.access, r)));
         Self { api, router, options, metrics, public: true, invoke_allowed: false }
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         if header_bytes(&parts.headers) > self.options.max_header + HEADER_SLACK {
             return reply::text(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -87,8 +86,10 @@ impl HttpApi {
             );
         }
         let origin = self.options.cors.as_ref().and_then(|_| parts.headers.get(ORIGIN).cloned());
-        let traceparent = parts.headers.get(TRACEPARENT).cloned();
-        let is_health = parts.uri.path().contains("/healthz");
+        let mut traced = match spans::begin(&self.api.tracer, &mut parts, peer) {
+            Ok(traced) => traced,
+            Err(refusal) => return refusal,
+        };
         let mut call = Call {
             method: parts.method,
             path: clean(parts.uri.path()),
@@ -104,12 +105,10 @@ impl HttpApi {
             return cors.preflight(&call.headers);
         }
         let mut response = match self.authorize(&mut call) {
-            Ok(()) => self.dispatch(call).await,
+            Ok(()) => self.dispatch(call, &mut traced).await,
             Err(refusal) => refusal,
         };
-        if self.options.tracing && !is_health && !response.headers().contains_key(TRACEPARENT) {
-            response.headers_mut().insert(TRACEPARENT, traceparent.unwrap_or(ZERO_TRACEPARENT));
-        }
+        traced.end(&mut response);
         if let Some(cors) = &self.options.cors {
             cors.decorate(origin.as_ref(), response.headers_mut());
         }
@@ -125,7 +124,30 @@ impl HttpApi {
         if open || matches { Ok(()) } else { Err(reply::text(StatusCode::UNAUTHORIZED, "invalid api token")) }
     }
 
-    async fn dispatch(&self, mut call: Call) -> Response<Body> {
+    /// Through the pipeline, if there is one, to the route; measured as a whole.
+    async fn dispatch(&self, call: Call, traced: &mut Traced) -> Response<Body> {
+        let started = Instant::now();
+        let (method, path) = (call.method.clone(), self.metrics.is_some().then(|| call.path.clone()));
+        let request_bytes = http_body::Body::size_hint(&call.body).exact().unwrap_or(0);
+        let response = match self.options.pipeline.chain() {
+            None => self.route(call, traced).await,
+            Some(chain) => Box::pin(pipeline::run(self, &chain, call, traced)).await,
+        };
+        if let (Some(metrics), Some(path)) = (&self.metrics, path) {
+            if let Some(errors) = &metrics.errors
+                && let Some(counted) = response.extensions().get::<reply::Counted>()
+            {
+                errors.record(counted.category, &counted.code);
+            }
+            let status = response.status().as_u16();
+            let size = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
+            let elapsed = started.elapsed();
+            metrics.http_server.record(method.as_str(), &path, status, elapsed, request_bytes, size);
+        }
+        response
+    }
+
+    pub(super) async fn route(&self, mut call: Call, traced: &mut Traced) -> Response<Body> {
         let started = Instant::now();
         let found = match self.router.find(&call.method, &call.path) {
             Ok(found) => found,
@@ -138,11 +160,10 @@ impl HttpApi {
                 return reply::text(StatusCode::BAD_REQUEST, text);
             }
         };
-        let (method, path) = (call.method.clone(), self.metrics.is_some().then(|| call.path.clone()));
-        let request_bytes = http_body::Body::size_hint(&call.body).exact().unwrap_or(0);
         let log = self.log_line(&call, found.as_ref().map(|(r, _)| *r));
         let response = match found {
             Some((route, params)) => {
+                traced.routed(route, &params, &call);
                 call.params = params;
                 (route.handler)(self.api.clone(), call).await
             }
@@ -150,25 +171,8 @@ impl HttpApi {
             None if self.invoke_allowed => invoke::fallback(&self.api, call).await,
             None => return reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
         };
-        let elapsed = started.elapsed();
         if let Some(line) = log {
-            line.write(&response, elapsed);
-        }
-        if let (Some(metrics), Some(path)) = (&self.metrics, path) {
-            if let Some(errors) = &metrics.errors
-                && let Some(counted) = response.extensions().get::<reply::Counted>()
-            {
-                errors.record(counted.category, &counted.code);
-            }
-            let size = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
-            metrics.http_server.record(
-                method.as_str(),
-                &path,
-                response.status().as_u16(),
-                elapsed,
-                request_bytes,
-                size,
-            );
+            line.write(&response, started.elapsed());
         }
         response
     }
@@ -224,7 +228,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 }
 
 /// `path.Clean` on the escaped path; the usual path needs nothing.
-fn clean(escaped: &str) -> String {
+pub(super) fn clean(escaped: &str) -> String {
     let needs = escaped.contains("//")
         || (escaped.len() > 1 && escaped.ends_with('/'))
         || escaped.split('/').any(|s| s == "." || s == "..")
