@@ -1,5 +1,5 @@
 //! Harness for the tests of the built programs: starts sidecars, fake
-//! applications and a Redis server on free ports of this machine, each in a
+//! applications, collectors and a Redis server on free ports of this machine, each in a
 //! scratch folder, and ends them when their value goes out of scope.
 //!
 //! It must not know any crate of the project: what a test sees here is what a
@@ -9,6 +9,7 @@
 
 mod app;
 mod client;
+mod collector;
 mod ports;
 mod process;
 mod redis;
@@ -19,6 +20,7 @@ mod wait;
 
 pub use app::{Chunks, FakeApp, Request, Response, respond, respond_json, respond_stream};
 pub use client::{Answer, Client};
+pub use collector::{Collector, Span, call_grpc};
 pub use ports::{free_port, taken_port};
 pub use process::Process;
 pub use redis::Redis;

@@ -19,6 +19,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// Further flags, in `--name=value` form; they win over the harness's own.
     pub flags: Vec<String>,
+    /// Further environment variables.
+    pub env: Vec<(String, String)>,
 }
 
 impl Options {
@@ -43,6 +45,11 @@ impl Options {
 
     pub fn config(mut self, file: impl Into<PathBuf>) -> Self {
         self.config = Some(file.into());
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.into(), value.into()));
         self
     }
 
@@ -100,6 +107,7 @@ impl Sidecar {
         {
             command.env_remove(name);
         }
+        command.envs(options.env.iter().map(|(name, value)| (name, value)));
         let log = scratch.path().join(format!("{}-{http_port}.log", options.app_id));
         let process = Process::start(&format!("daprd {}", options.app_id), command, &log);
         Self { http_port, grpc_port, client: Client::new(http_port), process }
