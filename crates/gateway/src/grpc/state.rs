@@ -11,7 +11,7 @@ use dapr_wire::runtime::v1 as rt;
 use tonic::{Request, Response, Status};
 
 use super::status::from_api;
-use crate::Api;
+use crate::{Api, trace_context};
 
 pub async fn get(
     api: &Api,
@@ -71,7 +71,7 @@ pub async fn save(api: &Api, request: Request<rt::SaveStateRequest>) -> Result<R
         if item.key.is_empty() {
             return Err(Status::invalid_argument("state key cannot be empty"));
         }
-        items.push(set_request(item)?);
+        items.push(set_request(item, store.is_encrypted())?);
     }
     store.save(items).await.map_err(failed)?;
     Ok(Response::new(()))
@@ -106,7 +106,8 @@ pub async fn transaction(
     api: &Api,
     request: Request<rt::ExecuteStateTransactionRequest>,
 ) -> Result<Response<()>, Status> {
-    let request = request.into_inner();
+    let (call, _, request) = request.into_parts();
+    let headers = call.into_headers();
     let store = api.state.store(&request.store_name, false).map_err(|e| from_api(&e))?;
     store.check_transactional().map_err(failed)?;
     let mut operations = Vec::with_capacity(request.operations.len());
@@ -121,7 +122,7 @@ pub async fn transaction(
             other => return Err(from_api(&dapr_errors::state::unknown_operation(other))),
         });
     }
-    store.transact(operations, request.metadata).await.map_err(failed)?;
+    store.transact(operations, request.metadata, crate::trace_context::of(&headers)).await.map_err(failed)?;
     Ok(Response::new(()))
 }
 
@@ -149,12 +150,13 @@ fn failed(error: StateError) -> Status {
     from_api(&error.into_api(false))
 }
 
-/// A value that says it is JSON is stored as JSON, re-encoded.
-fn set_request(item: common::StateItem) -> Result<SetRequest, Status> {
+/// A value that says it is JSON is stored as JSON, re-encoded; one that is to
+/// be encrypted, as it is.
+fn set_request(item: common::StateItem, encrypted: bool) -> Result<SetRequest, Status> {
     let is_json = item.metadata.get("contentType").is_some_and(|t| t == "application/json");
     let value = if is_json {
         let text = dapr_gocompat::json::normalize(&item.value).map_err(|e| Status::unknown(e.to_string()))?;
-        Value::Json(Bytes::from(text))
+        if encrypted { Value::Bytes(item.value.clone()) } else { Value::Json(Bytes::from(text)) }
     } else {
         Value::Bytes(item.value.clone())
     };

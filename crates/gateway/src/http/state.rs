@@ -19,7 +19,7 @@ use serde_json::Value as Json;
 use super::call::Call;
 use super::fields::{Fields, first_value};
 use super::reply;
-use crate::Api;
+use crate::{Api, trace_context};
 
 type Answer = Result<Response<Body>, ApiError>;
 
@@ -175,7 +175,7 @@ pub async fn transaction(api: Arc<Api>, mut call: Call) -> Answer {
             other => return Err(errors::unknown_operation(other)),
         });
     }
-    store.transact(parsed, metadata).await.map_err(http_form)?;
+    store.transact(parsed, metadata, crate::trace_context::of(&call.headers)).await.map_err(http_form)?;
     Ok(reply::no_content())
 }
 
