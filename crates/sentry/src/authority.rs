@@ -88,6 +88,7 @@ impl Authority {
             Some(bundle) => bundle,
             None => {
                 tracing::info!(target: SCOPE, "Root and issuer certs not found: generating self signed CA");
+                tracing::info!(target: SCOPE, "Generating self-signed CA certs and persisting to store");
                 made = true;
                 Bundle::generate(&options.trust_domain, &id, earlier(now, config.clock_skew), now + CA_TTL)
                     .map_err(AuthorityError::Generate)?

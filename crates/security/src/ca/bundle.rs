@@ -95,7 +95,6 @@ impl Bundle {
         let (key, key_pem) = SigningKey::generate_ed25519()?;
         let mut extensions = authority_extensions(signs | KeyUsages::CRLSign)?;
         extensions.push(subject_key_id(key.public())?);
-        extensions.extend(root.key_id().map(authority_key_id).transpose()?);
         let subject = organization(issuer_id.as_str())?;
         let template = Template { subject, key: key.public(), not_before, not_after, extensions };
         let issuer = make(template, name, &root_key)?;

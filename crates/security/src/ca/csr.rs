@@ -29,6 +29,9 @@ pub fn public_key_of(pem: &[u8]) -> Result<PublicKey, CsrError> {
     let request = CertReq::from_der(&der).map_err(|e| CsrError::Parse(e.to_string()))?;
     let key = PublicKey::from_info(&request.info.public_key)
         .ok_or_else(|| CsrError::Parse("the public key is neither RSA, ECDSA nor Ed25519".to_owned()))?;
+    if let Some(reason) = key.refusal() {
+        return Err(CsrError::Parse(reason.to_owned()));
+    }
     let message = signed_part(&der).ok_or(CsrError::Pem)?;
     let signature = request.signature.as_bytes().ok_or(CsrError::Signature)?;
     if key.verifies(&request.algorithm, message, signature) { Ok(key) } else { Err(CsrError::Signature) }

@@ -1,13 +1,18 @@
 //! Public keys: their forms, and checking signatures with them.
 
-use p521::ecdsa::signature::Verifier as _;
+use p521::ecdsa::signature::hazmat::PrehashVerifier as _;
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use x509_cert::der::asn1::{BitString, Uint, UintRef};
+use x509_cert::der::oid::db;
 use x509_cert::der::{Decode, Encode, Sequence};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::algorithm::{JwsAlgorithm, KeyKind};
 use crate::tls::provider;
 
+/// Sizes of RSA keys that ring checks signatures with.
+const MIN_RSA_BYTES: usize = 256;
+const MAX_RSA_BYTES: usize = 1024;
 /// Begins the bytes of a point that is not compressed.
 const UNCOMPRESSED: u8 = 4;
 
@@ -109,9 +114,14 @@ impl PublicKey {
         signature: &[u8],
     ) -> bool {
         if self.kind == KeyKind::P521 {
-            return algorithm.oid == self.kind.certificate_algorithm().oid
-                && p521::ecdsa::DerSignature::from_bytes(signature)
-                    .is_ok_and(|signature| self.verifies_p521(message, &signature));
+            let Ok(signature) = p521::ecdsa::Signature::from_der(signature) else { return false };
+            let hash = match algorithm.oid {
+                db::rfc5912::ECDSA_WITH_SHA_256 => Sha256::digest(message).to_vec(),
+                db::rfc5912::ECDSA_WITH_SHA_384 => Sha384::digest(message).to_vec(),
+                db::rfc5912::ECDSA_WITH_SHA_512 => Sha512::digest(message).to_vec(),
+                _ => return false,
+            };
+            return self.verifies_p521(&hash, &signature);
         }
         let (Some(key_id), Some(signature_id)) = (contents(&self.kind.spki_algorithm()), contents(algorithm))
         else {
@@ -131,7 +141,7 @@ impl PublicKey {
         }
         if self.kind == KeyKind::P521 {
             return p521::ecdsa::Signature::from_slice(signature)
-                .is_ok_and(|signature| self.verifies_p521(message, &signature));
+                .is_ok_and(|signature| self.verifies_p521(&Sha512::digest(message), &signature));
         }
         let Some(scheme) = algorithm.scheme() else { return false };
         let der = match self.kind.field_bytes() {
@@ -150,12 +160,17 @@ impl PublicKey {
         })
     }
 
-    fn verifies_p521<S>(&self, message: &[u8], signature: &S) -> bool
-    where
-        p521::ecdsa::VerifyingKey: p521::ecdsa::signature::Verifier<S>,
-    {
+    fn verifies_p521(&self, hash: &[u8], signature: &p521::ecdsa::Signature) -> bool {
         p521::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes)
-            .is_ok_and(|key| key.verify(message, signature).is_ok())
+            .is_ok_and(|key| key.verify_prehash(hash, signature).is_ok())
+    }
+
+    /// Why signatures of this key are not checked, if so: an RSA key that is too
+    /// short to trust or so long that checking is an attack.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        let (modulus, _) = self.rsa_parts()?;
+        let fits = (MIN_RSA_BYTES..=MAX_RSA_BYTES).contains(&modulus.len());
+        (!fits).then_some("RSA keys must have from 2048 to 8192 bits")
     }
 }
 

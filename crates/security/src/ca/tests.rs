@@ -308,3 +308,19 @@ fn a_server_wants_a_certificate_of_its_key() {
     );
     assert!(!format!("{key:?}").contains("seed"));
 }
+
+/// OpenSSL signs requests with SHA-256 whatever the curve; this one is for P-521.
+#[test]
+fn p521_requests_may_use_any_hash() {
+    let pem = include_bytes!("testdata/p521-sha256.csr.pem");
+    assert_eq!(csr_public_key(pem).unwrap().kind(), KeyKind::P521);
+}
+
+#[test]
+fn short_rsa_keys_are_refused() {
+    let pem = include_bytes!("testdata/rsa1024.csr.pem");
+    assert_eq!(
+        csr_public_key(pem).unwrap_err().to_string(),
+        "failed to parse certificate signing request: RSA keys must have from 2048 to 8192 bits"
+    );
+}

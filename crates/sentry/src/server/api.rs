@@ -71,12 +71,14 @@ impl CaApi {
             Ok(_) => metrics.request_signed(),
             Err(status) => {
                 metrics.request_failed();
-                // The one line about it. Texts are the caller's, so they are cut.
-                tracing::warn!(
-                    target: SCOPE,
-                    "Refused a certificate for {}/{}: {}: {}",
-                    shown(&request.namespace), shown(&request.id), status.code(), shown(status.message())
-                );
+                // Failures of ours have been logged with their reason.
+                if status.code() != Code::Internal {
+                    tracing::warn!(
+                        target: SCOPE,
+                        "Refused a certificate for {}/{}: {:?}: {}",
+                        shown(&request.namespace), shown(&request.id), status.code(), shown(status.message())
+                    );
+                }
             }
         }
         result
@@ -96,7 +98,8 @@ impl CaApi {
         let key = ca::csr_public_key(&request.certificate_signing_request)
             .map_err(|e: CsrError| Status::invalid_argument(e.to_string()))?;
         let unsigned = |reason: &dyn std::fmt::Display| {
-            tracing::error!(target: SCOPE, "Error signing identity: {reason}");
+            let (namespace, id) = (shown(&request.namespace), shown(&request.id));
+            tracing::error!(target: SCOPE, "Error signing identity for {namespace}/{id}: {reason}");
             Status::internal("failed to sign certificate")
         };
         let id = SpiffeId::new(&domain, &request.namespace, &request.id).map_err(|e| unsigned(&e))?;
@@ -134,7 +137,10 @@ impl CaApi {
         let audiences: Vec<&str> = domain.chain(request.jwt_audiences.iter().map(String::as_str)).collect();
         let sign = |audiences: &[&str], of: &str| {
             let token = authority.token(id, audiences, now);
-            token.map_err(|e| Status::internal(format!("failed to generate JWT{of}: {e}")))
+            token.map_err(|e| {
+                tracing::error!(target: SCOPE, "Error signing a JWT for {id}: {e}");
+                Status::internal(format!("failed to generate JWT{of}: {e}"))
+            })
         };
         let all = sign(&audiences, "")?;
         let mut each = HashMap::with_capacity(audiences.len());
