@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -53,7 +54,7 @@ impl TaskGroup {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        tokio::spawn(self.supervised(name, task))
+        tokio::spawn(self.supervised(name, Box::pin(task)))
     }
 
     /// Like [`TaskGroup::spawn`], on the worker of `place`; what the task spawns
@@ -68,14 +69,16 @@ impl TaskGroup {
             return;
         };
         let worker = place.handle().clone();
-        worker.spawn(self.supervised(name, hold(place, task)));
+        worker.spawn(self.supervised(name, Box::pin(hold(place, task))));
     }
 
-    fn supervised<F: Future>(
+    /// The task is boxed so that what surrounds it is compiled once for each
+    /// result and not for each task: there are hundreds.
+    fn supervised<T: Send + 'static>(
         &self,
         name: &'static str,
-        task: F,
-    ) -> impl Future<Output = Option<F::Output>> + use<F> {
+        task: BoxFuture<'static, T>,
+    ) -> impl Future<Output = Option<T>> + Send + use<T> {
         let work = AssertUnwindSafe(task).catch_unwind();
         self.tracker.track_future(async move {
             match work.await {
