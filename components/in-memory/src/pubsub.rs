@@ -10,12 +10,14 @@ use dapr_components::pubsub::{
 };
 use dapr_kernel::Shutdown;
 use dapr_kernel::tasks::TaskGroup;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 
 /// One independent bus per instance. A topic exists only while somebody is
 /// subscribed; publishing without a subscriber drops the message.
 pub struct PubSub {
     subscriptions: Arc<ArcSwap<Vec<Arc<Subscription>>>>,
+    /// Shared by publishers while they hand over a message.
+    publishing: RwLock<()>,
     closed: AtomicBool,
     stop: Shutdown,
     tasks: TaskGroup,
@@ -43,6 +45,7 @@ impl PubSub {
     pub fn new(tasks: TaskGroup) -> Self {
         Self {
             subscriptions: Arc::default(),
+            publishing: RwLock::default(),
             closed: AtomicBool::new(false),
             stop: tasks.shutdown().child(),
             tasks,
@@ -82,6 +85,7 @@ impl pubsub::PubSub for PubSub {
     /// and so after it has finished with the one before.
     async fn publish(&self, request: PublishRequest) -> Result<(), Error> {
         self.check_open()?;
+        let _publishing = self.publishing.read().await;
         let mut matching: Vec<_> =
             self.subscriptions.load().iter().filter(|s| s.takes(&request.topic)).cloned().collect();
         let Some(last) = matching.pop() else { return Ok(()) };
@@ -123,6 +127,18 @@ impl pubsub::PubSub for PubSub {
             });
         });
         Ok(())
+    }
+
+    /// Waits for publishers, then for the handlers of their messages.
+    async fn pause(&self) {
+        drop(self.publishing.write().await);
+        for subscription in self.subscriptions.load_full().iter() {
+            drop(subscription.turn.lock().await);
+        }
+    }
+
+    fn is_volatile(&self) -> bool {
+        true
     }
 
     async fn close(&self) {

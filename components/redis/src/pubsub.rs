@@ -15,7 +15,7 @@ use dapr_components::{InitContext, InitError, Properties};
 use dapr_kernel::Shutdown;
 use dapr_kernel::tasks::TaskGroup;
 use redis::{RedisResult, cmd};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 
 use crate::connect::Connector;
 use crate::connection::{Connection, text};
@@ -106,6 +106,10 @@ struct Shared {
     /// One permit for each message that may be in hand, of whatever topic.
     workers: Arc<Semaphore>,
     tasks: TaskGroup,
+    /// No more messages are fetched; those in hand are still handled.
+    paused: Shutdown,
+    /// Shared by whatever fetches messages until it has handed over the last.
+    fetching: RwLock<()>,
     closed: Shutdown,
 }
 
@@ -128,6 +132,8 @@ impl RedisStreams {
             settings: streams,
             log_name: context.log_name(),
             tasks: context.tasks.clone(),
+            paused: Shutdown::new(),
+            fetching: RwLock::default(),
             closed: context.tasks.shutdown().child(),
         };
         let host = settings.host();
@@ -171,6 +177,13 @@ impl PubSub for RedisStreams {
         })?;
         Subscription::start(self.shared.clone(), request.topic, stop, handler);
         Ok(())
+    }
+
+    /// What was fetched would stay pending for `processingTimeout` if it was
+    /// not handed over now.
+    async fn pause(&self) {
+        self.shared.paused.trigger();
+        drop(self.shared.fetching.write().await);
     }
 
     async fn ping(&self) -> Result<(), Error> {

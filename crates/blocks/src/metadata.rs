@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dapr_app_channel::Protocol;
 use dapr_kernel::AppIdentity;
+use dapr_resiliency::{Direction, Explanation, Kind, Policies, Target};
 use parking_lot::RwLock;
 use serde_json::{Map, Value, json};
 
@@ -18,6 +19,36 @@ pub struct ComponentInfo {
     pub version: String,
     /// In the order the metadata API lists them; may be empty.
     pub capabilities: Vec<String>,
+}
+
+/// A component that was asked for and is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnavailableComponent {
+    pub name: String,
+    pub component_type: String,
+    pub version: String,
+    pub absence: Absence,
+    /// Of the last attempt to start it.
+    pub error: String,
+    pub attempts: u32,
+}
+
+/// Why a component is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// Its start failed and the failure is ignored.
+    Failed,
+    /// Its start failed and is tried again.
+    Retrying,
+}
+
+impl Absence {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "FAILED",
+            Self::Retrying => "RETRYING",
+        }
+    }
 }
 
 /// An active subscription.
@@ -68,13 +99,15 @@ pub struct AppHealthProperties {
     pub threshold: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     pub identity: AppIdentity,
     pub runtime_version: String,
     pub enabled_features: Vec<String>,
     pub app_connection: AppConnection,
     pub resiliencies: Vec<String>,
+    /// For whoever asks what applies to a target.
+    pub policies: Policies,
 }
 
 /// Collects what other services register. Cloning shares it.
@@ -85,15 +118,18 @@ struct Inner {
     options: Options,
     extended: RwLock<BTreeMap<String, String>>,
     components: RwLock<Vec<ComponentInfo>>,
+    unavailable: RwLock<Vec<UnavailableComponent>>,
     http_endpoints: RwLock<Vec<String>>,
 }
 
 /// Everything the metadata API shows, at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Document {
     pub options: Options,
     pub extended: BTreeMap<String, String>,
     pub components: Vec<ComponentInfo>,
+    /// An addition to Dapr's document.
+    pub unavailable: Vec<UnavailableComponent>,
     pub subscriptions: Vec<SubscriptionInfo>,
     pub http_endpoints: Vec<String>,
 }
@@ -105,6 +141,7 @@ impl MetadataService {
             options,
             extended: RwLock::new(extended),
             components: RwLock::default(),
+            unavailable: RwLock::default(),
             http_endpoints: RwLock::default(),
         }))
     }
@@ -130,8 +167,49 @@ impl MetadataService {
         self.0.components.read().clone()
     }
 
+    /// Notes a component that could not be started.
+    pub fn unavailable(&self, component: UnavailableComponent) {
+        let mut all = self.0.unavailable.write();
+        all.retain(|c| c.name != component.name);
+        all.push(component);
+    }
+
+    /// Notes another failed attempt.
+    pub fn retried(&self, name: &str, error: String, attempts: u32) {
+        if let Some(component) = self.0.unavailable.write().iter_mut().find(|c| c.name == name) {
+            component.error = error;
+            component.attempts = attempts;
+        }
+    }
+
+    /// Forgets that a component was missing.
+    pub fn available(&self, name: &str) {
+        self.0.unavailable.write().retain(|c| c.name != name);
+    }
+
+    pub fn unavailable_components(&self) -> Vec<UnavailableComponent> {
+        self.0.unavailable.read().clone()
+    }
+
     pub fn set_http_endpoints(&self, names: Vec<String>) {
         *self.0.http_endpoints.write() = names;
+    }
+
+    /// The effective resiliency policy of each target and where it comes from:
+    /// an addition to Dapr. Of a component, both directions that it has; one
+    /// that is not loaded is left out.
+    pub fn explain(&self, apps: &[String], actor_types: &[String], components: &[String]) -> Value {
+        let loaded = self.0.components.read();
+        let of_components = components
+            .iter()
+            .filter_map(|name| loaded.iter().find(|c| c.name == *name))
+            .flat_map(component_targets);
+        let apps = apps.iter().cloned().map(Target::App);
+        let actors = actor_types.iter().cloned().map(Target::ActorType);
+        let targets = apps.chain(actors).chain(of_components);
+        let explained: Vec<Value> =
+            targets.map(|target| explanation_json(&self.0.options.policies.explain(target))).collect();
+        json!({ "targets": explained })
     }
 
     pub fn document(&self, pubsub: &PubSubService) -> Document {
@@ -142,6 +220,7 @@ impl MetadataService {
             options: self.0.options.clone(),
             extended,
             components: self.0.components.read().clone(),
+            unavailable: self.unavailable_components(),
             subscriptions: pubsub.subscriptions(),
             http_endpoints: self.0.http_endpoints.read().clone(),
         }
@@ -156,6 +235,7 @@ impl Document {
         out.insert("runtimeVersion".into(), json!(self.options.runtime_version));
         list(&mut out, "enabledFeatures", self.options.enabled_features.iter().map(|f| json!(f)));
         list(&mut out, "components", self.components.iter().map(component_json));
+        list(&mut out, "unavailableComponents", self.unavailable.iter().map(unavailable_json));
         out.insert("extended".into(), json!(self.extended));
         list(&mut out, "subscriptions", self.subscriptions.iter().map(subscription_json));
         list(&mut out, "httpEndpoints", self.http_endpoints.iter().map(|n| json!({"name": n})));
@@ -182,6 +262,47 @@ fn component_json(c: &ComponentInfo) -> Value {
         out["capabilities"] = json!(c.capabilities);
     }
     out
+}
+
+fn component_targets(component: &ComponentInfo) -> Vec<Target> {
+    let category = component.component_type.to_lowercase();
+    let (kind, directions): (_, &[Direction]) = match category.split('.').next().unwrap_or_default() {
+        "bindings" => (Kind::Binding, &[Direction::Outbound, Direction::Inbound]),
+        "pubsub" => (Kind::Pubsub, &[Direction::Outbound, Direction::Inbound]),
+        "state" => (Kind::Statestore, &[Direction::Outbound]),
+        "secretstores" => (Kind::Secretstore, &[Direction::Outbound]),
+        "configuration" => (Kind::Configuration, &[Direction::Outbound]),
+        "lock" => (Kind::Lock, &[Direction::Outbound]),
+        "crypto" => (Kind::Crypto, &[Direction::Outbound]),
+        "conversation" => (Kind::Conversation, &[Direction::Outbound]),
+        // Middleware has no policies.
+        _ => return Vec::new(),
+    };
+    let target = |direction| Target::Component { name: component.name.clone(), kind, direction };
+    directions.iter().copied().map(target).collect()
+}
+
+fn explanation_json(explanation: &Explanation) -> Value {
+    let policies: Vec<Value> = explanation
+        .choices
+        .iter()
+        .map(|choice| {
+            json!({
+                "kind": choice.kind.as_str(), "origin": choice.origin.as_str(),
+                "policy": choice.policy, "effect": choice.effect,
+            })
+        })
+        .collect();
+    json!({
+        "target": explanation.target.to_string(), "policies": policies, "text": explanation.to_string(),
+    })
+}
+
+fn unavailable_json(c: &UnavailableComponent) -> Value {
+    json!({
+        "name": c.name, "type": c.component_type, "version": c.version,
+        "state": c.absence.as_str(), "error": c.error, "attempts": c.attempts,
+    })
 }
 
 fn subscription_json(s: &SubscriptionInfo) -> Value {

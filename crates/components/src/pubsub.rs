@@ -130,9 +130,15 @@ pub trait PubSub: Send + Sync + 'static {
     ) -> Result<(), Error>;
 
     /// Asks the broker for no more messages while those in hand are still
-    /// acknowledged: the sidecar is about to end. A bus without such a call
-    /// does nothing.
+    /// handed over and acknowledged: the instance is about to go. Returns once
+    /// all were handed over, if the bus can tell; the caller limits the time.
     async fn pause(&self) {}
+
+    /// Whether messages live in this instance only, so that a replacement must
+    /// be subscribed before the first message is published to it.
+    fn is_volatile(&self) -> bool {
+        false
+    }
 
     async fn ping(&self) -> Result<(), Error> {
         Err(Error::Other("ping is not implemented by this pubsub".to_owned()))

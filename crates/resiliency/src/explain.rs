@@ -52,6 +52,20 @@ pub enum Origin {
     Builtin,
 }
 
+impl Origin {
+    /// As the metadata API names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Named => "named",
+            Self::NamedOmits => "namedWithout",
+            Self::NamedUnknown => "namedUnknown",
+            Self::Default => "default",
+            Self::Absent => "none",
+            Self::Builtin => "builtin",
+        }
+    }
+}
+
 /// One part of the effective policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {

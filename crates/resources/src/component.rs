@@ -13,6 +13,10 @@ const DEFAULT_INIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Secret store that is used in Kubernetes when none is named.
 pub const KUBERNETES_SECRET_STORE: &str = "kubernetes";
 
+/// Annotation that asks for background starts: an addition to Dapr, which
+/// reads no annotations of components (docs/late-backends.md).
+const INIT_RETRY_ANNOTATION: &str = "dapr.io/init-retry";
+
 /// A component resource (runtime.md §3.3).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Component {
@@ -24,6 +28,8 @@ pub struct Component {
     pub ignore_errors: bool,
     /// As written; see [`Component::init_timeout_or_default`].
     pub init_timeout: String,
+    /// A start that fails is tried again in the background.
+    pub init_retry: bool,
     pub metadata: Vec<MetadataItem>,
     /// Store that `secretKeyRef`s are read from; may be empty.
     pub auth_secret_store: String,
@@ -115,7 +121,9 @@ impl Resource for Component {
 
     fn from_manifest(manifest: Manifest<ComponentSpec>, source: Source) -> Self {
         let Manifest { metadata, spec, auth, scopes } = manifest;
+        let init_retry = metadata.annotations.get(INIT_RETRY_ANNOTATION);
         Self {
+            init_retry: init_retry.and_then(|v| v.as_str()).is_some_and(|v| v == "background"),
             name: metadata.name,
             namespace: metadata.namespace,
             component_type: spec.component_type,
@@ -146,7 +154,8 @@ impl Resource for Component {
     }
 
     fn comparable(&self) -> Self {
-        Self { namespace: String::new(), source: Source::default(), ..self.clone() }
+        let (namespace, source) = (String::new(), Source::default());
+        Self { namespace, source, init_retry: false, ..self.clone() }
     }
 
     fn log_name(&self) -> String {

@@ -25,7 +25,7 @@ pub mod template;
 pub mod yaml;
 
 pub use component::{Component, ComponentSpec, KUBERNETES_SECRET_STORE, component_log_name};
-pub use configuration::{Configuration, Feature, SecretScope};
+pub use configuration::{Configuration, ConfigurationDocument, Feature, SecretScope};
 pub use decode::DecodeError;
 pub use http_endpoint::{ClientTls, HttpEndpoint, HttpEndpointSpec};
 pub use metadata::{DynamicValue, MetadataItem, SecretKeyRef, SecretRef, TlsDocument};

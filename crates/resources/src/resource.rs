@@ -65,6 +65,8 @@ pub struct Manifest<S> {
 pub struct ObjectMeta {
     pub name: String,
     pub namespace: String,
+    /// Values of any shape, as documents have them.
+    pub annotations: std::collections::BTreeMap<String, Value>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
@@ -20,11 +22,14 @@ pub enum Listener {
     Unix(UnixListener, SocketFile),
 }
 
-/// Removes the socket's file on drop.
-#[derive(Debug)]
-pub struct SocketFile(PathBuf);
+/// Removes the socket's file when the last of its clones is dropped.
+#[derive(Clone, Debug)]
+pub struct SocketFile(Arc<SocketPath>);
 
-impl Drop for SocketFile {
+#[derive(Debug)]
+struct SocketPath(PathBuf);
+
+impl Drop for SocketPath {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
@@ -82,10 +87,25 @@ pub fn bind_unix(path: &Path) -> Result<Listener, BindError> {
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(fail)?;
-    Ok(Listener::Unix(listener, SocketFile(path.to_owned())))
+    Ok(Listener::Unix(listener, SocketFile(Arc::new(SocketPath(path.to_owned())))))
 }
 
 impl Listener {
+    /// A second listener on the same socket: connections go to whichever
+    /// accepts first, and wait while none does.
+    pub fn duplicate(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(l) => {
+                let socket = std::net::TcpListener::from(l.as_fd().try_clone_to_owned()?);
+                TcpListener::from_std(socket).map(Self::Tcp)
+            }
+            Self::Unix(l, file) => {
+                let socket = std::os::unix::net::UnixListener::from(l.as_fd().try_clone_to_owned()?);
+                UnixListener::from_std(socket).map(|l| Self::Unix(l, file.clone()))
+            }
+        }
+    }
+
     /// The TCP address; `None` for Unix sockets.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {

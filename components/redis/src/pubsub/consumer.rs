@@ -17,6 +17,8 @@ use crate::connection::text;
 const DEFAULT_BLOCK: Duration = Duration::from_secs(10);
 /// A server that has not answered this long after a read's time was up is gone.
 const READ_GRACE: Duration = Duration::from_secs(5);
+/// How long the server may take to end a read early.
+const UNBLOCK_LIMIT: Duration = Duration::from_millis(500);
 const MIN_RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(5);
 
@@ -57,21 +59,25 @@ impl Subscription {
             let reclaiming = subscription.clone();
             tasks.spawn("redis redelivery", async move {
                 let stop = reclaiming.stop.clone();
+                let _fetching = reclaiming.shared.fetching.read().await;
                 stop.guard(reclaim::run(&reclaiming)).await;
             });
         }
         tasks.spawn("redis subscription", async move {
             let stop = subscription.stop.clone();
+            let _fetching = subscription.shared.fetching.read().await;
             // Dropping a read closes its connection, which ends the server's wait.
             stop.guard(subscription.read_forever()).await;
         });
     }
 
+    /// Until it is paused.
     async fn read_forever(&self) {
+        let paused = self.shared.paused.clone();
         let mut pause = MIN_RECONNECT_PAUSE;
         loop {
             let error = match self.read_until_error(&mut pause).await {
-                Ok(never) => match never {},
+                Ok(()) => return,
                 Err(error) => error,
             };
             if error.code() == Some("NOGROUP") {
@@ -82,28 +88,56 @@ impl Subscription {
                     "redis streams: error reading from stream {}: {}", self.topic, text(&error)
                 );
             }
-            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            if paused.guard(tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0))).await.is_none() {
+                return;
+            }
             pause = (pause * 2).min(MAX_RECONNECT_PAUSE);
         }
     }
 
-    /// Reads over one connection for as long as it lasts.
-    async fn read_until_error(&self, pause: &mut Duration) -> Result<std::convert::Infallible, RedisError> {
+    /// Reads over one connection for as long as it lasts; `Ok` when paused.
+    async fn read_until_error(&self, pause: &mut Duration) -> Result<(), RedisError> {
         let block = self.shared.block.unwrap_or(DEFAULT_BLOCK).max(Duration::from_millis(1));
         let opening = self.shared.connector.open(None);
         let mut link = within(self.shared.dial_timeout, opening).await?;
+        // Known only so that a read can be ended early; servers may refuse it.
+        let id = match within(self.shared.dial_timeout, link.call(cmd("CLIENT").arg("ID"))).await {
+            Ok(Value::Int(id)) => Some(id),
+            _ => None,
+        };
         let command = self.read_command(block);
-        loop {
-            let answer = self.read(&mut link, &command, block).await?;
+        while !self.shared.paused.is_triggered() {
+            let Some(answer) = self.read(&mut link, &command, block, id).await? else { return Ok(()) };
             *pause = MIN_RECONNECT_PAUSE;
             for entry in wire::read_entries(&self.topic, answer) {
                 self.dispatch(entry).await;
             }
         }
+        Ok(())
     }
 
-    async fn read(&self, link: &mut Link, command: &Cmd, block: Duration) -> RedisResult<Value> {
-        within(Some(block + READ_GRACE), link.call(command)).await
+    /// `None` when paused with nothing to read. What the server hands out is
+    /// ours for `processingTimeout`: a read is ended, not abandoned.
+    async fn read(
+        &self,
+        link: &mut Link,
+        command: &Cmd,
+        block: Duration,
+        id: Option<i64>,
+    ) -> RedisResult<Option<Value>> {
+        let mut reading = std::pin::pin!(within(Some(block + READ_GRACE), link.call(command)));
+        if let Some(answer) = self.shared.paused.guard(&mut reading).await {
+            return answer.map(Some);
+        }
+        let Some(id) = id else { return Ok(None) };
+        let ended = async {
+            self.shared.connection.call(cmd("CLIENT").arg("UNBLOCK").arg(id)).await?;
+            reading.await
+        };
+        match tokio::time::timeout(UNBLOCK_LIMIT, ended).await {
+            Ok(answer) => answer.map(Some),
+            Err(_) => Ok(None),
+        }
     }
 
     fn read_command(&self, block: Duration) -> Cmd {

@@ -9,15 +9,15 @@ use super::consumer::Subscription;
 use super::wire;
 use crate::connection::text;
 
-/// At once, then every `redeliverInterval`.
+/// At once, then every `redeliverInterval`, until paused.
 pub(super) async fn run(subscription: &Subscription) {
     let mut ticks = tokio::time::interval(subscription.shared.settings.redeliver_interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
+    let paused = &subscription.shared.paused;
+    while paused.guard(ticks.tick()).await.is_some() {
         // Each round is bounded by what was pending; the next begins where
         // nothing new was found.
-        while round(subscription).await {}
+        while !paused.is_triggered() && round(subscription).await {}
     }
 }
 

@@ -17,13 +17,14 @@ use super::discovery::{self, Description};
 use super::handler::{Drain, Handler, Postman};
 use super::route::{Origin, Route, SharedRoute};
 use super::service::{Loaded, PubSubService};
+use super::streaming::Stream;
 use crate::metadata::SubscriptionInfo;
 
 const SCOPE: &str = "dapr.runtime.pubsub";
 /// How long a stop waits for messages in flight.
-const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// Time for acknowledgements to reach the broker after a drain.
-const SETTLE: Duration = Duration::from_millis(400);
+pub(super) const SETTLE: Duration = Duration::from_millis(400);
 /// Pauses between tries to start a subscription.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(60);
@@ -33,34 +34,51 @@ pub(super) struct Manager {
     declared: Mutex<Vec<SharedRoute>>,
     /// Asked for once a process; `None` before.
     programmatic: Mutex<Option<Vec<SharedRoute>>>,
-    running: Mutex<Vec<Running>>,
+    pub(super) running: Mutex<RunningSet>,
     /// Opened by clients; they live as long as their streams.
-    streaming: Mutex<Vec<Running>>,
+    pub(super) streams: Mutex<Vec<Arc<Stream>>>,
+}
+
+/// The application's subscriptions that were started.
+#[derive(Default)]
+pub(super) struct RunningSet {
+    /// Whether subscriptions are to stand at all: the application is healthy.
+    active: bool,
+    /// The sidecar ends: nothing is started any more.
+    closed: bool,
+    pub(super) list: Vec<Running>,
 }
 
 /// One subscription that was started.
-struct Running {
-    route: SharedRoute,
-    stop: Shutdown,
-    drain: Arc<Drain>,
+pub(super) struct Running {
+    pub(super) route: SharedRoute,
+    pub(super) stop: Shutdown,
+    pub(super) drain: Arc<Drain>,
 }
 
 impl PubSubService {
-    /// Replaces the declared subscriptions; those that run are not touched.
-    pub fn set_declared(&self, declared: Vec<Route>) {
-        *self.0.manager.declared.lock() = declared.into_iter().map(Arc::new).collect();
+    /// Adds a declared subscription, which is started with the next
+    /// [`Self::start_subscriptions`]; see [`Self::declare`] for later ones.
+    pub fn add_declared(&self, route: Route) -> SharedRoute {
+        let route = Arc::new(route);
+        self.0.manager.declared.lock().push(route.clone());
+        route
+    }
+
+    pub(super) fn forget_declared(&self, route: &SharedRoute) {
+        self.0.manager.declared.lock().retain(|r| !Arc::ptr_eq(r, route));
     }
 
     /// What the metadata API lists: every subscription that is wanted.
     pub fn subscriptions(&self) -> Vec<SubscriptionInfo> {
         let mut all = self.wanted();
-        all.extend(self.0.manager.streaming.lock().iter().map(|r| r.route.clone()));
+        all.extend(self.0.manager.streams.lock().iter().map(|s| s.route.clone()));
         all.iter().map(|route| info(route)).collect()
     }
 
     /// Programmatic subscriptions replace declared ones of the same topic; of
     /// several declared ones the first counts.
-    fn wanted(&self) -> Vec<SharedRoute> {
+    pub(super) fn wanted(&self) -> Vec<SharedRoute> {
         let mut seen = HashSet::new();
         let programmatic = self.0.manager.programmatic.lock().clone().unwrap_or_default();
         let declared = self.0.manager.declared.lock().clone();
@@ -81,19 +99,35 @@ impl PubSubService {
         if self.0.app.load().is_none() {
             return;
         }
-        futures::future::join_all(self.wanted().into_iter().filter_map(|route| self.start(route))).await;
+        self.0.manager.running.lock().active = true;
+        self.start_wanted(|_| true).await;
     }
 
-    /// Starts what is wanted of one component: after a reload.
-    pub async fn start_component(&self, pubsub: &str) {
-        if self.0.app.load().is_none() {
-            return;
-        }
-        let wanted = self.wanted().into_iter().filter(|r| r.pubsub == pubsub);
-        futures::future::join_all(wanted.filter_map(|route| self.start(route))).await;
+    /// Whether subscriptions of the application are to stand now.
+    pub(super) fn is_active(&self) -> bool {
+        let running = self.0.manager.running.lock();
+        running.active && !running.closed
     }
 
-    async fn discover(&self) {
+    /// Starts what is wanted and selected and does not run yet; each is tried
+    /// once before this returns, with its outcome.
+    pub(super) async fn start_wanted(
+        &self,
+        select: impl Fn(&SharedRoute) -> bool,
+    ) -> Vec<(SharedRoute, Result<(), String>)> {
+        let starts = self.wanted().into_iter().filter(select).filter_map(|route| {
+            let loaded = self.loaded(&route.pubsub);
+            if loaded.is_none() {
+                tracing::error!(target: SCOPE, "subscription to topic '{}': pubsub '{}' not found", route.topic, route.pubsub);
+            }
+            let tried = self.start(route.clone(), loaded?)?;
+            // A start that was given up because of a stop has not failed.
+            Some(async move { (route, tried.await.unwrap_or(Ok(()))) })
+        });
+        futures::future::join_all(starts.collect::<Vec<_>>()).await
+    }
+
+    pub(super) async fn discover(&self) {
         let Some(channel) = self.0.app.load_full() else { return };
         if self.0.table.load().is_empty() || self.0.manager.programmatic.lock().is_some() {
             return;
@@ -115,19 +149,20 @@ impl PubSubService {
     }
 
     /// Begins a subscription; what is returned resolves after the first try.
-    fn start(&self, route: SharedRoute) -> Option<oneshot::Receiver<()>> {
-        let Some(loaded) = self.loaded(&route.pubsub) else {
-            tracing::error!(target: SCOPE, "subscription to topic '{}': pubsub '{}' not found", route.topic, route.pubsub);
-            return None;
-        };
+    pub(super) fn start(
+        &self,
+        route: SharedRoute,
+        loaded: Arc<Loaded>,
+    ) -> Option<oneshot::Receiver<Result<(), String>>> {
         let stop = self.0.options.tasks.shutdown().child();
         let drain = Arc::new(Drain::default());
         {
             let mut running = self.0.manager.running.lock();
-            if running.iter().any(|r| Arc::ptr_eq(&r.route, &route)) {
+            if !running.active || running.closed || running.list.iter().any(|r| Arc::ptr_eq(&r.route, &route))
+            {
                 return None;
             }
-            running.push(Running { route: route.clone(), stop: stop.clone(), drain: drain.clone() });
+            running.list.push(Running { route: route.clone(), stop: stop.clone(), drain: drain.clone() });
         }
         if !loaded.config.subscribe.allows(&route.topic) {
             tracing::error!(
@@ -152,19 +187,26 @@ impl PubSubService {
         route: SharedRoute,
         stop: Shutdown,
         drain: Arc<Drain>,
-        tried: oneshot::Sender<()>,
+        tried: oneshot::Sender<Result<(), String>>,
     ) {
         let mut tried = Some(tried);
         let postman: Arc<dyn Postman> = Arc::new(AppPostman { service: self.clone() });
         let mut pause = FIRST_RETRY;
         loop {
             match self.subscribe(loaded, &route, &stop, &drain, postman.clone()).await {
-                Ok(()) => return,
+                Ok(()) => {
+                    if let Some(tried) = tried.take() {
+                        let _ = tried.send(Ok(()));
+                    }
+                    return;
+                }
                 Err(error) => {
                     tracing::error!(target: SCOPE, "error occurred while beginning pubsub {} on topic {}: {error}", route.pubsub, route.topic);
+                    if let Some(tried) = tried.take() {
+                        let _ = tried.send(Err(error));
+                    }
                 }
             }
-            drop(tried.take());
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
             pause = (pause * 2).min(MAX_RETRY);
         }
@@ -202,56 +244,64 @@ impl PubSubService {
             .map_err(|e| format!("failed to subscribe to topic {}: {e}", route.topic))
     }
 
-    /// Tells every component that the sidecar is about to end: messages it has
-    /// fetched but not handed over stay with the broker.
+    /// Tells every component that the sidecar is about to end: no new messages
+    /// are fetched, and what a component cannot hand over in time stays with
+    /// the broker.
     pub async fn pause_components(&self) {
         let table = self.0.table.load_full();
-        futures::future::join_all(table.values().map(|loaded| loaded.component.pause())).await;
+        futures::future::join_all(table.values().map(|loaded| super::reload::hand_over(loaded))).await;
     }
 
-    /// Stops all subscriptions: no new messages, those in flight finish.
+    /// Stops all subscriptions: no new messages, those in flight finish. They
+    /// start again with [`Self::start_subscriptions`].
     pub async fn stop_subscriptions(&self) {
-        let running = std::mem::take(&mut *self.0.manager.running.lock());
+        let running = {
+            let mut running = self.0.manager.running.lock();
+            running.active = false;
+            std::mem::take(&mut running.list)
+        };
         stop_all(running).await;
     }
 
-    /// Stops the subscriptions of one component: before it is replaced.
-    pub async fn stop_component(&self, pubsub: &str) {
-        let manager = &self.0.manager;
-        let mut stopping = Vec::new();
-        for list in [&manager.running, &manager.streaming] {
-            stopping.extend(list.lock().extract_if(.., |r| r.route.pubsub == pubsub));
-        }
-        stop_all(stopping).await;
+    /// Like [`Self::stop_subscriptions`], and nothing starts them again: the
+    /// sidecar ends (runtime.md §2.5).
+    pub async fn stop_subscriptions_for_good(&self) {
+        self.0.manager.running.lock().closed = true;
+        self.stop_subscriptions().await;
     }
 
     /// Ends all streams of clients: before the process ends.
     pub async fn stop_streams(&self) {
-        let streaming = std::mem::take(&mut *self.0.manager.streaming.lock());
-        stop_all(streaming).await;
-    }
-
-    pub(super) fn add_streaming(&self, route: SharedRoute, stop: Shutdown, drain: Arc<Drain>) {
-        self.0.manager.streaming.lock().push(Running { route, stop, drain });
-    }
-
-    pub(super) fn remove_streaming(&self, route: &SharedRoute) {
-        self.0.manager.streaming.lock().retain(|r| !Arc::ptr_eq(&r.route, route));
+        let streams = std::mem::take(&mut *self.0.manager.streams.lock());
+        stop_all(streams.iter().filter_map(|s| s.detach()).collect()).await;
+        for stream in streams {
+            stream.life.trigger();
+        }
     }
 }
 
-async fn stop_all(running: Vec<Running>) {
+/// Bars new messages, waits for those in flight and ends the subscriptions.
+pub(super) async fn stop_all(running: Vec<Running>) {
     let stops = running.into_iter().map(|r| async move {
-        let busy = !r.drain.seal_and_wait(Duration::ZERO).await;
-        if busy {
-            if !r.drain.seal_and_wait(DRAIN_LIMIT).await {
-                tracing::warn!(target: SCOPE, "drain exceeded {}s on topic {}", DRAIN_LIMIT.as_secs(), r.route.topic);
-            }
+        if seal(&r).await {
             tokio::time::sleep(SETTLE).await;
         }
         r.stop.trigger();
     });
     futures::future::join_all(stops).await;
+}
+
+/// Bars new messages and waits for those in flight; true when there were any,
+/// whose acknowledgements may still be on their way.
+pub(super) async fn seal(running: &Running) -> bool {
+    if running.drain.seal_and_wait(Duration::ZERO).await {
+        return false;
+    }
+    if !running.drain.seal_and_wait(DRAIN_LIMIT).await {
+        let topic = &running.route.topic;
+        tracing::warn!(target: SCOPE, "drain exceeded {}s on topic {topic}", DRAIN_LIMIT.as_secs());
+    }
+    true
 }
 
 /// A question to the application that failed.

@@ -1,6 +1,7 @@
 //! The Configuration kind (runtime.md §3.4).
 
 mod access;
+mod document;
 mod features;
 mod merge;
 mod observability;
@@ -18,6 +19,7 @@ pub use access::{
     AccessControlSpec, ApiAccessRule, ApiProtocol, ApiSpec, AppOperation, AppPolicySpec, ComponentsSpec,
     SecretScope, SecretsSpec,
 };
+pub use document::ConfigurationDocument;
 pub use features::{Feature, FeatureSpec};
 pub(crate) use merge::merge;
 pub use observability::{
