@@ -16,12 +16,16 @@ pub fn register_all(registry: &mut Registry) {
         dapr_http_binding::register,
         #[cfg(feature = "in-memory")]
         dapr_in_memory::register,
+        #[cfg(feature = "local-crypto")]
+        dapr_local_crypto::register,
         #[cfg(feature = "local-secrets")]
         dapr_local_secrets::register,
         #[cfg(feature = "localstorage")]
         dapr_localstorage::register,
         #[cfg(feature = "mdns")]
         dapr_mdns::register,
+        #[cfg(feature = "middleware")]
+        dapr_middleware::register,
         #[cfg(feature = "redis")]
         dapr_redis::register,
         #[cfg(feature = "sqlite")]
@@ -51,6 +55,9 @@ mod tests {
         }
         for name in ["bindings.http", "bindings.localstorage"] {
             assert!(registry.output_bindings.find(name, "v1").is_some(), "{name}");
+        }
+        for name in ["crypto.dapr.localstorage", "crypto.dapr.jwks"] {
+            assert!(registry.crypto.find(name, "v1").is_some(), "{name}");
         }
         assert!(registry.input_bindings.find("bindings.cron", "v1").is_some());
         assert!(registry.name_resolvers.types().iter().any(|name| name.ends_with("mdns")));

@@ -32,7 +32,8 @@ const SENSITIVE: [HeaderName; 3] = [AUTHORIZATION, WWW_AUTHENTICATE, COOKIE];
 type Plain = Pool<HttpConnector, Full<Bytes>>;
 type Secure = Pool<Timed<HttpsConnector<HttpConnector>>, Full<Bytes>>;
 
-pub(crate) struct Client {
+/// Connections to any host, kept while they are of use.
+pub struct Client {
     plain: Plain,
     /// Built at the first `https` call.
     secure: OnceCell<Secure>,
@@ -41,11 +42,11 @@ pub(crate) struct Client {
 
 /// A request that can be sent again.
 #[derive(Clone)]
-pub(crate) struct Call {
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+pub struct Call {
+    pub method: Method,
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
 impl Client {
@@ -61,8 +62,14 @@ impl Client {
         Self { plain, secure: OnceCell::new(), tls }
     }
 
-    /// The response of the last request of a chain of redirects.
-    pub(crate) async fn send(&self, mut call: Call) -> Result<Response<Incoming>, String> {
+    /// A client that trusts the roots of the system.
+    pub fn with_system_roots() -> Self {
+        Self::new(TlsSettings::default())
+    }
+
+    /// The response of the last request of a chain of redirects. An error reads
+    /// `Post "http://...": reason`.
+    pub async fn send(&self, mut call: Call) -> Result<Response<Incoming>, String> {
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send_once(&call).await?;
             match redirect(&call, &response) {

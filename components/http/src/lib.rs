@@ -1,7 +1,8 @@
 //! `bindings.http`: calls an HTTP endpoint (components.md §5.2).
 //!
 //! This crate must not know the API that a call came through; trace headers
-//! arrive as request metadata. Entry points: [`register`], [`HttpBinding`].
+//! arrive as request metadata. Entry points: [`register`], [`HttpBinding`], and
+//! [`Client`] for other components that call HTTP servers.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ mod client;
 mod tls;
 
 pub use binding::HttpBinding;
+pub use client::{Call, Client};
 
 /// Registers `bindings.http`.
 pub fn register(registry: &mut Registry) {

@@ -9,6 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Checked material; the certificates of the system are only read when the
 /// first `https` call is made.
+#[derive(Default)]
 pub(crate) struct TlsSettings {
     /// Trusted instead of the system's.
     roots: Option<RootCertStore>,

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dapr_components::middleware::Pipeline;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::connect::Destination;
@@ -74,6 +75,8 @@ pub struct Options {
     /// Largest gRPC message in bytes (`--max-body-size`); 0 for none.
     pub max_message: usize,
     pub metrics: Option<Arc<Catalogue>>,
+    /// What calls to an HTTP application go through; health probes do not.
+    pub pipeline: Pipeline,
 }
 
 /// The one channel to the application. Cloning shares it.

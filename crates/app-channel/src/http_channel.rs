@@ -2,6 +2,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
+use async_trait::async_trait;
+use dapr_components::middleware::{Answer, Endpoint, Next, Pipeline, Scheme};
 use dapr_kernel::tasks::TaskGroup;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::Body;
@@ -46,6 +48,8 @@ pub struct HttpChannel {
     host: HeaderValue,
     token: Option<HeaderValue>,
     metrics: Option<Arc<Catalogue>>,
+    pipeline: Pipeline,
+    scheme: Scheme,
 }
 
 #[derive(Debug)]
@@ -70,21 +74,24 @@ impl HttpChannel {
                 Client::Http1(Http1Pool::new(destination, pool, tasks))
             }
         };
-        Self { client, host, token, metrics: options.metrics.clone() }
+        let scheme = Scheme(if options.protocol.is_tls() { "https" } else { "http" });
+        let (metrics, pipeline) = (options.metrics.clone(), options.pipeline.clone());
+        Self { client, host, token, metrics, pipeline, scheme }
     }
 
-    /// Sends a request with an origin-form URI; adds the application's token.
+    /// Sends a request with an origin-form URI through the application's
+    /// pipeline; adds the application's token.
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
         if let Some(token) = &self.token {
             request.headers_mut().insert(TOKEN_HEADER, token.clone());
         }
-        let Some(metrics) = &self.metrics else { return self.send_untokened(request).await };
+        let Some(metrics) = &self.metrics else { return self.send_through(request).await };
         // Both are shared, not copied.
         let (verb, uri) = (request.method().clone(), request.uri().clone());
         let sent = request.body().length().unwrap_or(0);
         metrics.http_client.started(verb.as_str(), uri.path(), sent);
         let started = Instant::now();
-        let answer = self.send_untokened(request).await;
+        let answer = self.send_through(request).await;
         let (status, received) = match &answer {
             Ok(response) => (response.status().as_u16(), response.body().length().unwrap_or(0)),
             Err(_) => (StatusCode::INTERNAL_SERVER_ERROR.as_u16(), 0),
@@ -93,7 +100,18 @@ impl HttpChannel {
         answer
     }
 
-    /// Sends without the token: health probes.
+    /// Most sidecars have no middleware: for them nothing is boxed or copied.
+    async fn send_through(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
+        let Some(chain) = self.pipeline.chain() else { return self.send_untokened(request).await };
+        request.extensions_mut().insert(self.scheme);
+        let through = Box::pin(Next::new(&chain, self).run(request));
+        through.await.map_err(|error| match error.downcast::<ClientError>() {
+            Ok(error) => *error,
+            Err(error) => ClientError::Broken(error),
+        })
+    }
+
+    /// Sends without token and middleware: health probes.
     pub async fn send_untokened(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
         match &self.client {
             Client::Http1(pool) => {
@@ -119,6 +137,19 @@ impl HttpChannel {
             type_url: String::new(),
             body,
         })
+    }
+}
+
+#[async_trait]
+impl Endpoint for HttpChannel {
+    async fn call(&self, request: Request<Body>) -> Answer {
+        let mut response = self.send_untokened(request).await?;
+        // A middleware may change the body, and applications announce lengths
+        // that they do not keep.
+        if response.headers_mut().remove(header::CONTENT_LENGTH).is_some() {
+            return Ok(response.map(Body::forgiving));
+        }
+        Ok(response)
     }
 }
 

@@ -72,6 +72,7 @@ impl TestApp {
             max_response_head: 1 << 16,
             max_message: 0,
             metrics: None,
+            pipeline: dapr_components::middleware::Pipeline::default(),
         };
         let health = AppHealth::new();
         health.set(true);

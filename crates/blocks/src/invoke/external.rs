@@ -5,16 +5,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use dapr_app_channel::{InvokeRequest, InvokeResponse, Status};
+use dapr_components::middleware::{Answer, Endpoint as PipelineEnd, Next, Pipeline, Scheme};
 use dapr_errors::Code;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_resources::HttpEndpoint;
 use dapr_security::tls::{self, ClientTls, NativeRoots};
 use dapr_transport::Body;
-use dapr_transport::client::{Http1Options, Http1Pool};
+use dapr_transport::client::{ClientError, Http1Options, Http1Pool};
 use dapr_transport::connect::{BoxStream, Destination};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use parking_lot::RwLock;
 
 use super::service::InvokeError;
@@ -33,6 +35,8 @@ pub struct Endpoint {
     /// Override what the caller sends.
     headers: HeaderMap,
     pool: Http1Pool,
+    scheme: Scheme,
+    pipeline: Pipeline,
 }
 
 /// Endpoints by name, and clients for URLs made on first use.
@@ -41,11 +45,27 @@ pub struct External {
     urls: RwLock<HashMap<String, Endpoint>>,
     roots: NativeRoots,
     tasks: TaskGroup,
+    pipeline: RwLock<Pipeline>,
 }
 
 impl External {
     pub fn new(tasks: TaskGroup) -> Self {
-        Self { named: RwLock::default(), urls: RwLock::default(), roots: NativeRoots::default(), tasks }
+        Self {
+            named: RwLock::default(),
+            urls: RwLock::default(),
+            roots: NativeRoots::default(),
+            tasks,
+            pipeline: RwLock::default(),
+        }
+    }
+
+    /// What calls go through; counts for endpoints that are set later.
+    pub fn set_pipeline(&self, pipeline: Pipeline) {
+        *self.pipeline.write() = pipeline;
+    }
+
+    pub fn pipeline(&self) -> Pipeline {
+        self.pipeline.read().clone()
     }
 
     pub fn set_endpoints(&self, endpoints: Vec<HttpEndpoint>) {
@@ -110,6 +130,8 @@ impl External {
             base_path: uri.path().trim_end_matches('/').into(),
             host: HeaderValue::try_from(authority).map_err(|e| e.to_string())?,
             headers,
+            scheme: Scheme(if secure { "https" } else { "http" }),
+            pipeline: self.pipeline(),
             pool: Http1Pool::new(destination, Http1Options::default(), self.tasks.clone()),
         })
     }
@@ -129,6 +151,11 @@ impl External {
 }
 
 impl Endpoint {
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
+        request.headers_mut().insert(HOST, self.host.clone());
+        self.pool.send(request).await
+    }
+
     /// Calls `<base>/<method>?<query>`.
     pub async fn call(&self, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
         let fail = |text: String| InvokeError::new(Code::Internal, text);
@@ -147,8 +174,14 @@ impl Endpoint {
         for (name, value) in &self.headers {
             out.headers_mut().insert(name.clone(), value.clone());
         }
-        out.headers_mut().insert(HOST, self.host.clone());
-        let response = self.pool.send(out).await.map_err(|e| fail(e.to_string()))?;
+        let response = match self.pipeline.chain() {
+            None => self.send(out).await.map_err(Into::into),
+            Some(chain) => {
+                out.extensions_mut().insert(self.scheme);
+                Box::pin(Next::new(&chain, self).run(out)).await
+            }
+        };
+        let response = response.map_err(|e| fail(e.to_string()))?;
         let (mut parts, body) = response.into_parts();
         let content_type = parts.headers.remove(CONTENT_TYPE);
         parts.headers.remove(CONTENT_LENGTH);
@@ -160,5 +193,14 @@ impl Endpoint {
             type_url: String::new(),
             body: Body::boxed(body),
         })
+    }
+}
+
+#[async_trait]
+impl PipelineEnd for Endpoint {
+    async fn call(&self, request: Request<Body>) -> Answer {
+        let mut response = self.send(request).await?;
+        response.headers_mut().remove(CONTENT_LENGTH);
+        Ok(response)
     }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use dapr_app_channel::{AppChannel, InvokeRequest, InvokeResponse, Origin, Status};
 use dapr_errors::Code;
+use dapr_security::spiffe::SpiffeId;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_telemetry::trace::{GRPC_TRACE_BIN, Span, propagation};
 use dapr_transport::grpc::{self, Reader};
@@ -17,6 +18,7 @@ use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
 use prost::Message;
 
+use super::access::AccessGuard;
 use super::headers::{Spelling, from_wire, to_wire};
 use super::method::normalize;
 use super::service::status_number;
@@ -82,8 +84,9 @@ async fn stream(
         .filter(|r| !r.metadata.is_empty() && r.message.is_some())
         .ok_or_else(|| invalid("request does not contain the required fields in the leading chunk"))?;
     let body = request_body(first.payload, reader).map_err(|e| invalid(&e.to_string()))?;
+    let method = called.admit(&head)?;
     let caller = metrics.map(|metrics| Caller::received(metrics, &head));
-    let mut request = to_request(head, body)?;
+    let mut request = to_request(head, method, body)?;
     called.name(&mut request);
     let wants_events = request.headers.get(header::ACCEPT).is_some_and(|v| v == "text/event-stream");
     let answer = channel
@@ -124,18 +127,35 @@ fn answered(caller: &Option<Caller<'_>>, status: u16) {
     }
 }
 
-/// The span of a call that is being served.
+/// What surrounds a call that is being served.
 #[derive(Debug)]
 pub struct Called<'a> {
     pub span: &'a mut Span,
     /// Our own application.
     pub app_id: &'a str,
+    /// Who calls, proved by a certificate.
+    pub caller: Option<&'a SpiffeId>,
+    /// Who may call; `None` when anyone may.
+    pub access: Option<&'a AccessGuard>,
 }
 
 impl Called<'_> {
+    /// The normalised method, which the application gets, if the caller may
+    /// call it.
+    fn admit(&self, head: &InternalInvokeRequest) -> Result<String, Refusal> {
+        let given = head.message.as_ref().map(|m| m.method.as_str()).unwrap_or_default();
+        let method = normalize(given).map_err(|e| Refusal::new(Code::InvalidArgument, e.to_string()))?;
+        if let Some(access) = self.access {
+            access
+                .admit_call(self.caller, head, &method)
+                .map_err(|denied| Refusal::new(Code::PermissionDenied, denied.0))?;
+        }
+        Ok(method)
+    }
+
     /// Names the span and makes it the parent of the application's.
     fn name(self, request: &mut InvokeRequest) {
-        let Self { span, app_id } = self;
+        let Self { span, app_id, .. } = self;
         if span.is_recording() {
             span.set("rpc.service", "ServiceInvocation");
             span.set("dapr.invoke_method", request.method.as_str());
@@ -154,10 +174,9 @@ fn invalid(reason: &str) -> Refusal {
     Refusal::new(Code::InvalidArgument, format!("parsing InternalInvokeRequest error: {reason}"))
 }
 
-fn to_request(head: InternalInvokeRequest, body: Body) -> Result<InvokeRequest, Refusal> {
+/// `method` is normalised.
+fn to_request(head: InternalInvokeRequest, method: String, body: Body) -> Result<InvokeRequest, Refusal> {
     let message = head.message.unwrap_or_default();
-    let method =
-        normalize(&message.method).map_err(|e| Refusal::new(Code::InvalidArgument, e.to_string()))?;
     let extension = message.http_extension.unwrap_or_default();
     let origin = if is_grpc(&head.metadata) { Origin::Grpc } else { Origin::Http };
     let mut headers = from_wire(head.metadata, origin == Origin::Grpc);
@@ -382,8 +401,9 @@ async fn unary(
         .as_ref()
         .map(|any| Bytes::copy_from_slice(&any.value))
         .unwrap_or_default();
+    let method = called.admit(&head)?;
     let caller = metrics.map(|metrics| Caller::received(metrics, &head));
-    let mut request = to_request(head, Body::from(data))?;
+    let mut request = to_request(head, method, Body::from(data))?;
     called.name(&mut request);
     let answer = channel
         .invoke(request)

@@ -1,5 +1,7 @@
 //! Method normalisation, the same at caller and callee (api.md §7.3).
 
+use std::borrow::Cow;
+
 use dapr_gocompat::path;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,6 +11,11 @@ pub struct InvalidMethod(String);
 /// Refuses reserved characters, then resolves the path: no trailing or
 /// duplicate slashes, no `..` left, no leading slash. Never percent-decodes.
 pub fn normalize(method: &str) -> Result<String, InvalidMethod> {
+    normalized(method).map(Cow::into_owned)
+}
+
+/// [`normalize`] without a copy of what is normal already.
+pub fn normalized(method: &str) -> Result<Cow<'_, str>, InvalidMethod> {
     if let Some(bad) = method.chars().find(|c| matches!(c, '#' | '?') || (*c as u32) < 0x20 || *c == '\u{7f}')
     {
         return Err(InvalidMethod(format!(
@@ -18,10 +25,10 @@ pub fn normalize(method: &str) -> Result<String, InvalidMethod> {
         )));
     }
     if is_clean(method) {
-        return Ok(method.to_owned());
+        return Ok(Cow::Borrowed(method));
     }
     let cleaned = path::clean(&format!("/{method}"));
-    Ok(cleaned.trim_start_matches('/').to_owned())
+    Ok(Cow::Owned(cleaned.trim_start_matches('/').to_owned()))
 }
 
 /// Whether cleaning would change nothing: the usual case.

@@ -1,6 +1,7 @@
 //! Service invocation: calling a method of another application, or of our own,
 //! through its sidecar (api.md §7).
 
+mod access;
 mod external;
 mod headers;
 mod local;
@@ -9,10 +10,11 @@ mod peer;
 mod service;
 mod target;
 
+pub use access::{AccessGuard, Denied};
 pub use dapr_app_channel::verb;
 pub use headers::{Spelling, from_wire, is_hop_by_hop, strip_hop_by_hop, to_wire};
 pub use local::{Called, call_local, serve_stream};
-pub use method::{InvalidMethod, normalize};
+pub use method::{InvalidMethod, normalize, normalized};
 pub use peer::CALL_LOCAL_STREAM;
 pub use service::{InvokeError, InvokeService, Options};
 pub use target::{AppAddress, InvalidTarget, from_http};

@@ -6,6 +6,7 @@ use arc_swap::ArcSwapOption;
 use dapr_app_channel::{
     AppChannel, ChannelError, InvokeRequest, InvokeResponse, Origin, Status as AppStatus,
 };
+use dapr_components::middleware::Pipeline;
 use dapr_components::nameresolution::{NameResolver, ResolveRequest};
 use dapr_errors::Code;
 use dapr_kernel::AppIdentity;
@@ -23,6 +24,7 @@ use dapr_wire::internals::v1::{ApiVersion, InternalInvokeRequest, ListStringValu
 use http::{HeaderMap, HeaderValue};
 use parking_lot::RwLock;
 
+use super::access::AccessGuard;
 use super::external::{Endpoint, External};
 use super::headers::{Spelling, to_wire};
 use super::peer::{self, PeerError};
@@ -44,6 +46,8 @@ pub struct Options {
     pub policies: Policies,
     /// How peers are reached; without, or with mTLS off, in the clear.
     pub security: Option<Security>,
+    /// Who may call our application; `None` when anyone may.
+    pub access: Option<Arc<AccessGuard>>,
     pub tasks: TaskGroup,
     pub metrics: Option<Arc<Catalogue>>,
 }
@@ -175,8 +179,24 @@ impl InvokeService {
         self.0.app.load().as_deref().cloned()
     }
 
+    /// Who may call our application; `None` when anyone may.
+    pub fn access(&self) -> Option<&AccessGuard> {
+        self.0.options.access.as_deref()
+    }
+
     pub fn identity(&self) -> &AppIdentity {
         &self.0.options.identity
+    }
+
+    /// The pipeline of the application, which also stands before external
+    /// services.
+    pub fn set_app_pipeline(&self, pipeline: Pipeline) {
+        self.0.external.set_pipeline(pipeline);
+    }
+
+    /// What was set, an empty one otherwise.
+    pub fn app_pipeline(&self) -> Pipeline {
+        self.0.external.pipeline()
     }
 
     /// Replaces the external services that can be called by name.
