@@ -23,6 +23,13 @@ pub struct PrivateKey {
     pem: String,
 }
 
+#[cfg(test)]
+impl PrivateKey {
+    pub(crate) fn pair(&self) -> rcgen::KeyPair {
+        rcgen::KeyPair::from_pem(&self.pem).expect("it was made so")
+    }
+}
+
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PrivateKey(..)")

@@ -209,7 +209,14 @@ fn failed(error: &webpki::Error) -> Error {
 pub(super) fn reason(error: &std::io::Error) -> String {
     let tls = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
     match tls {
-        Some(Error::InvalidCertificate(CertificateError::Other(other))) => other.0.to_string(),
+        Some(Error::InvalidCertificate(refusal)) => match refusal {
+            CertificateError::Other(other) => other.0.to_string(),
+            CertificateError::Expired => "certificate has expired".to_owned(),
+            CertificateError::NotValidYet => "certificate is not valid yet".to_owned(),
+            CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+            CertificateError::BadSignature => "certificate has a bad signature".to_owned(),
+            other => other.to_string(),
+        },
         Some(tls) => tls.to_string(),
         None => error.to_string(),
     }

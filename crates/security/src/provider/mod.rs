@@ -100,9 +100,9 @@ enum Anchors {
 pub struct Provider {
     options: Options,
     trust_domain: TrustDomain,
-    /// `None`: there is to be no identity.
-    anchors: Option<Anchors>,
-    sentry_id: SpiffeId,
+    /// `None`: there is to be no identity. Otherwise where the anchors are,
+    /// and who the authority is.
+    anchors: Option<(Anchors, SpiffeId)>,
 }
 
 impl Provider {
@@ -112,21 +112,23 @@ impl Provider {
         }
         let trust_domain =
             TrustDomain::parse(&options.control_plane_trust_domain).map_err(Error::TrustDomain)?;
-        let namespace = &options.control_plane_namespace;
-        let sentry_id = SpiffeId::new(&trust_domain, namespace, control_plane::SENTRY)
-            .map_err(|source| Error::Namespace { namespace: namespace.clone(), source })?;
+        if !options.mtls && !options.kubernetes {
+            return Ok(Self { options, trust_domain, anchors: None });
+        }
         let text = options.trust_anchors.as_deref().filter(|t| !t.is_empty());
-        let anchors = match (options.mtls || options.kubernetes, text, &options.trust_anchors_file) {
-            (false, _, _) => None,
-            (true, Some(_), Some(_)) => return Err(Error::TwoAnchors),
-            (true, None, None) => return Err(Error::NoAnchors),
-            (true, Some(text), None) => Some(Anchors::Text(AnchorSet::parse(text)?)),
-            (true, None, Some(file)) => Some(Anchors::File(file.clone())),
+        let anchors = match (text, &options.trust_anchors_file) {
+            (Some(_), Some(_)) => return Err(Error::TwoAnchors),
+            (None, None) => return Err(Error::NoAnchors),
+            (Some(text), None) => Anchors::Text(AnchorSet::parse(text)?),
+            (None, Some(file)) => Anchors::File(file.clone()),
         };
-        if anchors.is_some() && options.sentry_address.is_empty() {
+        if options.sentry_address.is_empty() {
             return Err(Error::NoSentry);
         }
-        Ok(Self { options, trust_domain, anchors, sentry_id })
+        let namespace = &options.control_plane_namespace;
+        let sentry = SpiffeId::new(&trust_domain, namespace, control_plane::SENTRY)
+            .map_err(|source| Error::Namespace { namespace: namespace.clone(), source })?;
+        Ok(Self { options, trust_domain, anchors: Some((anchors, sentry)) })
     }
 
     /// Waits for the first identity, for as long as the authority is away, and
@@ -138,7 +140,7 @@ impl Provider {
 
     async fn obtain(self, tasks: &TaskGroup, observer: Arc<dyn Observer>) -> Result<Security, Error> {
         let (changed, changes) = watch::channel(());
-        let Some(source) = self.anchors else {
+        let Some((source, sentry_id)) = self.anchors else {
             tracing::warn!(
                 target: SCOPE,
                 "mTLS is disabled. Skipping certificate request and tls validation"
@@ -160,7 +162,7 @@ impl Provider {
             && control_plane::is_service(&options.app_id);
         let sentry = Sentry {
             address: options.sentry_address.clone(),
-            config: mtls::client_config(&material, Expect::Id(self.sentry_id), false),
+            config: mtls::client_config(&material, Expect::Id(sentry_id), false),
             id: options.sentry_identity.clone().unwrap_or_else(|| options.app_id.clone()),
             namespace: options.namespace.clone(),
             trust_domain: if own { self.trust_domain.to_string() } else { String::new() },

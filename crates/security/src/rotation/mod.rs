@@ -137,8 +137,15 @@ pub struct Rotation {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing to do before this time; then the next request.
-    Until(Time),
+    /// Nothing to do before `due`; then the next request.
+    Until {
+        due: Time,
+        /// Never further away than this: clocks are set back.
+        within: u64,
+        /// Whether the sleep that was asked for ends at `due`. However little
+        /// of it the clock then shows, it is over.
+        last: bool,
+    },
     Requesting {
         /// The answer may be signed by an authority that nobody trusts now.
         again: bool,
@@ -148,7 +155,7 @@ enum Phase {
 
 impl Default for Rotation {
     fn default() -> Self {
-        Self { phase: Phase::Until(Time(0)), identity: false, tries: 0, dials: 0 }
+        Self { phase: Phase::Over, identity: false, tries: 0, dials: 0 }
     }
 }
 
@@ -179,26 +186,25 @@ impl Rotation {
 
     fn woke(&mut self, now: Time) -> Effects {
         match self.phase {
-            Phase::Until(due) if due <= now => self.request(),
-            Phase::Until(due) => Self::sleep(now, due),
-            Phase::Requesting { .. } | Phase::Over => Effects::default(),
+            Phase::Until { due, last, .. } if last || due <= now => self.request(),
+            Phase::Until { .. } | Phase::Requesting { .. } | Phase::Over => self.sleep(now),
         }
     }
 
     fn issued(&mut self, now: Time, chance: Chance, terms: Terms) -> Effects {
-        let Phase::Requesting { again } = self.phase else { return self.unasked(now) };
+        let Phase::Requesting { again } = self.phase else { return self.sleep(now) };
         (self.identity, self.tries, self.dials) = (true, 0, 0);
         if again {
             return Effects { install: true, ..self.request() };
         }
-        let due = renewal(now, chance, terms);
-        self.phase = Phase::Until(due);
-        Effects { install: true, ..Self::sleep(now, due) }
+        let pause = renewal(now, chance, terms).0 - now.0;
+        Effects { install: true, ..self.pause(now, pause) }
     }
 
     fn failed(&mut self, now: Time, chance: Chance, failure: Failure) -> Effects {
         if !matches!(self.phase, Phase::Requesting { .. }) {
-            return self.unasked(now);
+            // An answer that nobody waits for changes nothing.
+            return self.sleep(now);
         }
         if failure == Failure::Busy {
             self.tries += 1;
@@ -234,30 +240,23 @@ impl Rotation {
                 Effects::default()
             }
             // Without identity the next try finds the new anchors anyway; waiting longer helps nobody.
-            Phase::Until(_) if !self.identity || !still_trusted => self.request(),
-            Phase::Until(due) => {
-                let due = *due;
-                Self::sleep(now, due)
-            }
-        }
-    }
-
-    /// An answer that nobody waits for changes nothing.
-    fn unasked(&self, now: Time) -> Effects {
-        match self.phase {
-            Phase::Until(due) => Self::sleep(now, due),
-            Phase::Requesting { .. } | Phase::Over => Effects::default(),
+            Phase::Until { .. } if !self.identity || !still_trusted => self.request(),
+            Phase::Until { .. } => self.sleep(now),
         }
     }
 
     fn pause(&mut self, now: Time, millis: u64) -> Effects {
-        let due = now.plus(millis);
-        self.phase = Phase::Until(due);
-        Self::sleep(now, due)
+        self.phase = Phase::Until { due: now.plus(millis), within: millis, last: false };
+        self.sleep(now)
     }
 
-    fn sleep(now: Time, due: Time) -> Effects {
-        Effects { wake: Some(due.min(now.plus(LONGEST_SLEEP))), ..Effects::default() }
+    /// Until the next request is due, if that is what is waited for.
+    fn sleep(&mut self, now: Time) -> Effects {
+        let Phase::Until { due, within, last } = &mut self.phase else { return Effects::default() };
+        *due = now.plus(*within).min(*due);
+        let wake = now.plus(LONGEST_SLEEP).min(*due);
+        *last = wake == *due;
+        Effects { wake: Some(wake), ..Effects::default() }
     }
 }
 
