@@ -9,6 +9,7 @@ mod app;
 mod drain;
 mod endpoints;
 mod host;
+mod identity;
 pub mod options;
 mod policies;
 mod processor;

@@ -10,7 +10,7 @@ use dapr_kernel::tasks::TaskGroup;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::Body;
 use dapr_transport::listen::{self, BIND_PATIENCE, Listener};
-use dapr_transport::server::{self, Peer, Protocol, Service};
+use dapr_transport::server::{self, Peer, Protocol, Securer, Service};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -90,17 +90,18 @@ pub async fn start(options: &Options, plan: Plan, tasks: &TaskGroup) -> Result<(
     Ok(())
 }
 
-/// Serves other sidecars on the reserved port.
+/// Serves other sidecars on the reserved port, over `tls` if there is to be any.
 pub fn start_internal(
     options: &Options,
     listener: Listener,
     port: u16,
     api: Arc<Api>,
     metrics: Option<Arc<Catalogue>>,
+    tls: Option<Securer>,
     tasks: &TaskGroup,
 ) {
     let max = options.max_body.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-    let settings = server::Options::grpc(grpc_header_list(options));
+    let settings = server::Options { tls, ..server::Options::grpc(grpc_header_list(options)) };
     serve(listener, Arc::new(InternalApi::new(api, max, metrics)), settings, tasks);
     let address = &options.listen.internal_address;
     tracing::info!(target: "dapr.runtime", "Internal gRPC server is running on {address}:{port}");

@@ -25,13 +25,14 @@ use dapr_resources::Subscription;
 use dapr_resources::configuration::Configuration;
 use dapr_resources::loader::{LoadContext, load_components, load_configuration, load_subscriptions};
 use dapr_resources::template::{ProcessEnv, TemplateContext};
+use dapr_security::Security;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::listen::Listener;
 
 use crate::options::Options;
 use crate::processor::Processor;
 use crate::telemetry::Telemetry;
-use crate::{VERSION, app, drain, endpoints, host, policies, servers, unserved};
+use crate::{VERSION, app, drain, endpoints, host, identity, policies, servers, unserved};
 
 const SCOPE: &str = "dapr.runtime";
 
@@ -66,6 +67,7 @@ struct Run {
     internal: Option<(Listener, u16)>,
     host: IpAddr,
     telemetry: Telemetry,
+    security: Security,
 }
 
 impl Sidecar {
@@ -78,9 +80,15 @@ impl Sidecar {
     pub async fn run(self, stop: Shutdown) -> Exit {
         let started = Instant::now();
         let tasks = TaskGroup::new(Shutdown::new());
-        let run = match Run::prepare(self.options, self.registry, tasks.clone()).await {
-            Ok(run) => Box::new(run),
-            Err(error) => {
+        // With mTLS this waits for the certificate authority.
+        let prepared = stop.guard(Run::prepare(self.options, self.registry, tasks.clone())).await;
+        let run = match prepared {
+            Some(Ok(run)) => Box::new(run),
+            None => {
+                tasks.stop(Duration::from_secs(1)).await;
+                return Exit::Graceful;
+            }
+            Some(Err(error)) => {
                 tasks.stop(Duration::from_secs(1)).await;
                 return Exit::Failed(error);
             }
@@ -107,6 +115,7 @@ impl Run {
         let metrics = telemetry.catalogue.clone();
         let (policies, resiliencies) =
             policies::load(&options.resource_dirs, identity.app_id(), metrics.clone());
+        let security = identity::obtain(&options, metrics.clone(), &tasks).await?;
         let internal = match servers::reserve_internal(&options).await {
             Ok(reserved) => reserved,
             Err(error) => {
@@ -120,7 +129,13 @@ impl Run {
             app_id: identity.app_id().to_owned(),
             namespace_env: Some(identity.namespace_env().to_owned()),
         };
-        let plan = Surroundings { policies, resiliencies, metrics: metrics.clone(), tasks: tasks.clone() };
+        let plan = Surroundings {
+            policies,
+            resiliencies,
+            metrics: metrics.clone(),
+            tasks: tasks.clone(),
+            security: security.clone(),
+        };
         let services = Services::new(&options, &config, host, internal.1, plan);
         let api = Arc::new(services.api(&options, health.clone()));
         let templates = TemplateContext {
@@ -156,6 +171,7 @@ impl Run {
             internal: Some(internal),
             host,
             telemetry,
+            security,
         })
     }
 
@@ -392,7 +408,16 @@ impl Run {
         self.health.add_target("grpc-api-server").ready();
         if let Some((listener, port)) = self.internal.take() {
             let metrics = self.telemetry.catalogue.clone();
-            servers::start_internal(&self.options, listener, port, self.api.clone(), metrics, &self.tasks);
+            let tls = self.security.server();
+            servers::start_internal(
+                &self.options,
+                listener,
+                port,
+                self.api.clone(),
+                metrics,
+                tls,
+                &self.tasks,
+            );
         }
         self.health.add_target("grpc-internal-server").ready();
         Ok(())
@@ -449,6 +474,7 @@ struct Surroundings {
     resiliencies: Vec<String>,
     metrics: Option<Arc<Catalogue>>,
     tasks: TaskGroup,
+    security: Security,
 }
 
 /// The services before they become the API.
@@ -471,7 +497,7 @@ impl Services {
         internal_port: u16,
         surroundings: Surroundings,
     ) -> Self {
-        let Surroundings { policies, resiliencies, metrics, tasks } = surroundings;
+        let Surroundings { policies, resiliencies, metrics, tasks, security } = surroundings;
         let identity = options.identity.clone();
         let stopping = tasks.clone();
         Self {
@@ -483,6 +509,7 @@ impl Services {
                 max_message: options.max_body.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
                 max_header_list: servers::grpc_header_list(options),
                 policies: policies.clone(),
+                security: Some(security),
                 tasks: tasks.clone(),
                 metrics: metrics.clone(),
             }),

@@ -10,6 +10,7 @@ use dapr_app_channel::Protocol;
 use dapr_flags::{Dashes, FlagError, Matches};
 use dapr_gocompat::{duration, quantity};
 use dapr_kernel::AppIdentity;
+use dapr_security::provider::{self, TokenSource};
 use dapr_telemetry::logging::{Format, Level};
 
 pub use flags::flag_set;
@@ -56,7 +57,8 @@ pub struct Options {
     pub binding_options_timeout: Duration,
     pub placement_address: String,
     pub scheduler_addresses: Vec<String>,
-    pub enable_mtls: bool,
+    /// Identity and mTLS.
+    pub security: provider::Options,
     pub api_token: Option<String>,
     pub host_ip: Option<String>,
     /// Name of the pod, for the `{podName}` template.
@@ -160,9 +162,6 @@ fn options(m: &Matches, env: Env<'_>) -> Result<Options, OptionsError> {
         }
         other => return Err(invalid(format!("invalid mode: {other}"))),
     }
-    if m.bool("enable-mtls") {
-        return Err(invalid("mTLS is not available in this release; run without --enable-mtls"));
-    }
     if m.uint("scheduler-job-streams") == 0 {
         return Err(invalid("must define at least 1 scheduler stream, got 0"));
     }
@@ -216,7 +215,7 @@ fn options(m: &Matches, env: Env<'_>) -> Result<Options, OptionsError> {
             .unwrap_or(Duration::from_secs(3)),
         placement_address: placement(m),
         scheduler_addresses: scheduler(m, env),
-        enable_mtls: false,
+        security: security(m, env, app_id, namespace.as_deref()),
         api_token: env("DAPR_API_TOKEN").filter(|t| !t.is_empty()),
         host_ip: env("DAPR_HOST_IP").filter(|t| !t.is_empty()),
         pod_name: env("POD_NAME").filter(|t| !t.is_empty()),
@@ -226,6 +225,34 @@ fn options(m: &Matches, env: Env<'_>) -> Result<Options, OptionsError> {
             .into(),
         disable_h2c: env("DAPR_HTTP_DISABLE_H2C").is_some_and(|v| dapr_gocompat::bools::is_truthy(&v)),
     })
+}
+
+/// What is given on the command line wins over the environment
+/// (control-plane.md §4.1).
+fn security(m: &Matches, env: Env<'_>, app_id: &str, namespace: Option<&str>) -> provider::Options {
+    let flag_or_env = |flag: &str, name: &str| match env(name) {
+        Some(value) if !m.changed(flag) => value,
+        _ => m.string(flag).to_owned(),
+    };
+    let given = |name: &str| env(name).filter(|v| !v.is_empty());
+    provider::Options {
+        app_id: app_id.to_owned(),
+        namespace: namespace.unwrap_or("default").to_owned(),
+        mtls: m.bool("enable-mtls"),
+        kubernetes: false,
+        control_plane_trust_domain: flag_or_env(
+            "control-plane-trust-domain",
+            "DAPR_CONTROLPLANE_TRUST_DOMAIN",
+        ),
+        control_plane_namespace: flag_or_env("control-plane-namespace", "DAPR_CONTROLPLANE_NAMESPACE"),
+        trust_anchors: given("DAPR_TRUST_ANCHORS"),
+        trust_anchors_file: given("DAPR_TRUST_ANCHORS_FILE").map(PathBuf::from),
+        sentry_address: m.string("sentry-address").to_owned(),
+        sentry_identity: given("SENTRY_LOCAL_IDENTITY"),
+        jwt_audiences: m.list("sentry-request-jwt-audiences").to_vec(),
+        token: TokenSource { file: env("DAPR_SENTRY_TOKEN_FILE"), kubernetes: false },
+        identity_dir: None,
+    }
 }
 
 fn resource_dirs(m: &Matches) -> Vec<PathBuf> {
@@ -438,6 +465,45 @@ mod tests {
         ] {
             assert_eq!(run(args).unwrap_err(), text);
         }
+    }
+
+    #[test]
+    fn flags_of_the_control_plane_win_over_the_environment() {
+        let env = |name: &str| match name {
+            "DAPR_CONTROLPLANE_TRUST_DOMAIN" => Some("env.td".to_owned()),
+            "DAPR_CONTROLPLANE_NAMESPACE" => Some("env-ns".to_owned()),
+            "DAPR_TRUST_ANCHORS" => Some("PEM".to_owned()),
+            "DAPR_SENTRY_TOKEN_FILE" => Some(String::new()),
+            "SENTRY_LOCAL_IDENTITY" => Some("other".to_owned()),
+            _ => None,
+        };
+        let s =
+            run_in(&["--app-id", "a", "--enable-mtls", "--sentry-address", "h:1"], &env).unwrap().security;
+        assert!(s.mtls);
+        assert_eq!(
+            (s.control_plane_trust_domain.as_str(), s.control_plane_namespace.as_str()),
+            ("env.td", "env-ns")
+        );
+        assert_eq!((s.trust_anchors.as_deref(), s.sentry_address.as_str()), (Some("PEM"), "h:1"));
+        assert_eq!((s.token.file.as_deref(), s.sentry_identity.as_deref()), (Some(""), Some("other")));
+        let flags = [
+            "--app-id",
+            "a",
+            "--control-plane-trust-domain",
+            "td",
+            "--control-plane-namespace",
+            "n",
+            "--sentry-request-jwt-audiences",
+            "x,y",
+        ];
+        let s = run_in(&flags, &env).unwrap().security;
+        assert_eq!((s.control_plane_trust_domain.as_str(), s.control_plane_namespace.as_str()), ("td", "n"));
+        assert_eq!((s.mtls, s.jwt_audiences), (false, vec!["x".to_owned(), "y".to_owned()]));
+        let s = run(&["--app-id", "a"]).unwrap().security;
+        assert_eq!(
+            (s.control_plane_trust_domain.as_str(), s.control_plane_namespace.as_str()),
+            ("localhost", "default")
+        );
     }
 
     #[test]
