@@ -26,6 +26,8 @@ pub fn register_all(registry: &mut Registry) {
         dapr_mdns::register,
         #[cfg(feature = "middleware")]
         dapr_middleware::register,
+        #[cfg(feature = "postgresql")]
+        dapr_postgresql::register,
         #[cfg(feature = "redis")]
         dapr_redis::register,
         #[cfg(feature = "sqlite")]
