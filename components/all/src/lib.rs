@@ -10,6 +10,8 @@ use dapr_components::registry::Registry;
 /// Registers every component type that this build contains.
 pub fn register_all(registry: &mut Registry) {
     let technologies: &[fn(&mut Registry)] = &[
+        #[cfg(feature = "conversation")]
+        dapr_conversation::register,
         #[cfg(feature = "cron")]
         dapr_cron::register,
         #[cfg(feature = "http")]

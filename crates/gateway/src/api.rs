@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dapr_blocks::bindings::BindingsService;
 use dapr_blocks::configuration::ConfigurationService;
+use dapr_blocks::conversation::ConversationService;
 use dapr_blocks::invoke::InvokeService;
 use dapr_blocks::lock::LockService;
 use dapr_blocks::metadata::MetadataService;
@@ -13,6 +14,8 @@ use dapr_kernel::health::Health;
 use dapr_telemetry::trace::Tracer;
 use tokio::sync::Notify;
 
+use crate::http::ProtoMessages;
+
 /// Every service that the two APIs offer. Shared by all requests.
 pub struct Api {
     pub identity: AppIdentity,
@@ -22,11 +25,13 @@ pub struct Api {
     pub bindings: BindingsService,
     pub secrets: SecretsService,
     pub configuration: ConfigurationService,
+    pub conversation: ConversationService,
     pub lock: LockService,
     pub metadata: MetadataService,
     pub health: Health,
     pub tracer: Tracer,
     pub control: Control,
+    pub proto_messages: ProtoMessages,
     /// Whether a placement address was given: decides how actor calls fail.
     pub placement_configured: bool,
     /// Whether a scheduler address was given: decides how job calls fail.

@@ -8,6 +8,7 @@
 
 mod access;
 mod api;
+mod conversation;
 pub mod grpc;
 pub mod http;
 mod trace_context;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dapr_blocks::invoke::{CALL_LOCAL_STREAM, Called, call_local, serve_stream};
 use dapr_errors::Code;
+use dapr_security::PeerIdentity;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_telemetry::trace::Span;
 use dapr_transport::Body;
@@ -32,9 +33,16 @@ impl InternalApi {
         Self { api, reflection: Reflection::default(), max_message, metrics }
     }
 
-    fn called<'a>(&'a self, span: &'a mut Span) -> Called<'a> {
-        Called { span, app_id: self.api.identity.app_id() }
+    fn called<'a>(&'a self, span: &'a mut Span, caller: Option<&'a PeerIdentity>) -> Called<'a> {
+        let caller = caller.map(PeerIdentity::id);
+        Called { span, app_id: self.api.identity.app_id(), caller, access: self.api.invoke.access() }
     }
+}
+
+/// Who calls, with mTLS, and what.
+fn caller_and_body(request: Request<Incoming>) -> (Option<PeerIdentity>, Body) {
+    let (mut head, body) = request.into_parts();
+    (head.extensions.remove::<PeerIdentity>(), Body::from_incoming(body))
 }
 
 impl Service for InternalApi {
@@ -42,18 +50,19 @@ impl Service for InternalApi {
         let path = request.uri().path();
         if path == CALL_LOCAL_STREAM {
             let mut span = spans::begin_internal(&self.api.tracer, path, request.headers());
-            let body = Body::from_incoming(request.into_body());
+            let (caller, body) = caller_and_body(request);
             let (channel, metrics) = (self.api.invoke.app_channel(), self.metrics.as_deref());
-            let answer = serve_stream(channel, metrics, self.called(&mut span), body, self.max_message).await;
+            let called = self.called(&mut span, caller.as_ref());
+            let answer = serve_stream(channel, metrics, called, body, self.max_message).await;
             return spans::until_end(span, answer);
         }
         match path.strip_prefix(SERVICE) {
             Some("CallLocal") => {
                 let mut span = spans::begin_internal(&self.api.tracer, path, request.headers());
-                let body = Body::from_incoming(request.into_body());
+                let (caller, body) = caller_and_body(request);
                 let (channel, metrics) = (self.api.invoke.app_channel(), self.metrics.as_deref());
-                let answer =
-                    call_local(channel, metrics, self.called(&mut span), body, self.max_message).await;
+                let called = self.called(&mut span, caller.as_ref());
+                let answer = call_local(channel, metrics, called, body, self.max_message).await;
                 spans::until_end(span, answer)
             }
             Some("CallActor" | "CallActorStream" | "CallActorReminder") => {

@@ -4,6 +4,7 @@
 mod access;
 mod bindings;
 mod configuration;
+mod conversation;
 mod convert;
 mod internal;
 mod invoke;

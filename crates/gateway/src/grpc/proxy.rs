@@ -1,11 +1,14 @@
 //! The transparent proxy: calls of services that are not ours go to an
 //! application, ours or another's, without being decoded (api.md §7.7).
 
+use dapr_blocks::invoke::normalized;
 use dapr_errors::Code;
+use dapr_security::PeerIdentity;
 use dapr_transport::Body;
 use dapr_transport::client::{ClientError, H2Channel};
 use http::header::{CONNECTION, HOST};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 
 use super::metrics::Unreached;
 use super::spans::{self, Traced};
@@ -61,6 +64,15 @@ pub async fn from_peer(api: &Api, mut request: Request<Body>) -> Response<Body> 
 }
 
 async fn to_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
+    if let Err(reason) = clean(request.uri_mut()) {
+        return status::response(Code::InvalidArgument, &reason, &[]);
+    }
+    if let Some(access) = api.invoke.access() {
+        let caller = PeerIdentity::of(request.extensions());
+        if let Err(denied) = access.admit_proxied(caller, request.uri().path()) {
+            return status::response(Code::PermissionDenied, &denied.0, &[]);
+        }
+    }
     let Some(channel) = api.invoke.app_channel() else {
         return status::response(Code::Internal, "app channel is not initialized", &[]);
     };
@@ -84,6 +96,21 @@ async fn to_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
         None => response,
         Some(slot) => response.map(|body| body.guarded(slot)),
     }
+}
+
+/// Normalises the method: what is judged is what the application gets.
+fn clean(uri: &mut Uri) -> Result<(), String> {
+    let given = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let rest = given.strip_prefix('/').unwrap_or(given);
+    let cleaned = normalized(rest).map_err(|e| e.to_string())?;
+    if cleaned == rest {
+        return Ok(());
+    }
+    let path = PathAndQuery::try_from(format!("/{cleaned}")).map_err(|e| format!("invalid method: {e}"))?;
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.path_and_query = Some(path);
+    *uri = Uri::from_parts(parts).map_err(|e| format!("invalid method: {e}"))?;
+    Ok(())
 }
 
 async fn forward(channel: &H2Channel, mut request: Request<Body>) -> Response<Body> {

@@ -10,7 +10,7 @@ use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::spans::Slot;
-use super::{bindings, configuration, invoke, lock, pubsub, secrets, state, system, unserved};
+use super::{bindings, configuration, conversation, invoke, lock, pubsub, secrets, state, system, unserved};
 use crate::Api;
 
 /// Messages that a method sends over time.
@@ -128,6 +128,6 @@ service! {
     delete_jobs_by_prefix(rt::DeleteJobsByPrefixRequest) -> rt::DeleteJobsByPrefixResponse => unserved::jobs;
     list_jobs_alpha1(rt::ListJobsRequestAlpha1) -> rt::ListJobsResponseAlpha1 => unserved::jobs;
     list_jobs(rt::ListJobsRequest) -> rt::ListJobsResponse => unserved::jobs;
-    converse_alpha1(rt::ConversationRequest) -> rt::ConversationResponse => unserved::converse;
-    converse_alpha2(rt::ConversationRequestAlpha2) -> rt::ConversationResponseAlpha2 => unserved::converse_alpha2;
+    converse_alpha1(rt::ConversationRequest) -> rt::ConversationResponse => conversation::alpha1;
+    converse_alpha2(rt::ConversationRequestAlpha2) -> rt::ConversationResponseAlpha2 => conversation::alpha2;
 }

@@ -4,6 +4,7 @@
 mod bindings;
 mod call;
 mod configuration;
+mod conversation;
 mod cors;
 mod fields;
 mod health;
@@ -12,6 +13,7 @@ mod lock;
 mod metadata;
 mod pipeline;
 mod proto_json;
+mod proto_message;
 mod pubsub;
 pub(crate) mod refusals;
 pub mod reply;
@@ -25,4 +27,5 @@ mod unserved;
 
 pub use call::{Call, Params};
 pub use cors::Cors;
+pub use proto_message::ProtoMessages;
 pub use server::{ApiLog, HttpApi, Options};

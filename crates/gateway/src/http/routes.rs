@@ -10,7 +10,7 @@ use dapr_transport::Body;
 use http::{Method, Response};
 
 use super::call::Call;
-use super::{bindings, configuration, health, lock, metadata, pubsub, reply, secrets, state, unserved};
+use super::{bindings, configuration, conversation, health, lock, metadata, pubsub, reply, secrets, state, unserved};
 use crate::Api;
 
 pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
@@ -114,8 +114,8 @@ pub static TABLE: &[Route] = &[
     route!(POST "v1.0-alpha1/jobs/{name}", "jobs" "v1alpha1", "ScheduleJobAlpha1" => unserved::jobs),
     route!(GET "v1.0-alpha1/jobs/{name}", "jobs" "v1alpha1", "GetJobAlpha1" => unserved::jobs),
     route!(DELETE "v1.0-alpha1/jobs/{name}", "jobs" "v1alpha1", "DeleteJobAlpha1" => unserved::jobs),
-    route!(POST "v1.0-alpha1/conversation/{name}/converse", "conversation" "v1alpha1", "ConverseAlpha1" => unserved::conversation),
-    route!(POST "v1.0-alpha2/conversation/{name}/converse", "conversation" "v1alpha2", "ConverseAlpha2" => unserved::conversation),
+    route!(POST "v1.0-alpha1/conversation/{name}/converse", "conversation" "v1alpha1", "ConverseAlpha1" => conversation::alpha1),
+    route!(POST "v1.0-alpha2/conversation/{name}/converse", "conversation" "v1alpha2", "ConverseAlpha2" => conversation::alpha2),
     route!(GET "v1.0/workflows/{component}/{id}", "workflows" "v1", "GetWorkflow" => unserved::actors),
     route!(POST "v1.0/workflows/{component}/{id}/{operation}", "workflows" "v1", "StartWorkflow" => unserved::actors),
     route!(POST "v1.0/workflows/{component}/{id}/raiseEvent/{event}", "workflows" "v1", "RaiseEventWorkflow" => unserved::actors),

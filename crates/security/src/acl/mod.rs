@@ -90,6 +90,11 @@ impl AccessControl {
         }))
     }
 
+    /// Whether no call is ever refused.
+    pub fn allows_everything(&self) -> bool {
+        self.default_allows && self.policies.is_empty()
+    }
+
     /// The trust domain that the application itself asks for.
     pub fn trust_domain(&self) -> &str {
         &self.trust_domain
