@@ -12,8 +12,12 @@ pub fn register_all(registry: &mut Registry) {
     let technologies: &[fn(&mut Registry)] = &[
         #[cfg(feature = "conversation")]
         dapr_conversation::register,
+        #[cfg(feature = "consul")]
+        dapr_consul::register,
         #[cfg(feature = "cron")]
         dapr_cron::register,
+        #[cfg(feature = "dns-names")]
+        dapr_dns_names::register,
         #[cfg(feature = "http")]
         dapr_http_binding::register,
         #[cfg(feature = "in-memory")]
@@ -64,6 +68,15 @@ mod tests {
             assert!(registry.crypto.find(name, "v1").is_some(), "{name}");
         }
         assert!(registry.input_bindings.find("bindings.cron", "v1").is_some());
+        for name in ["configuration.redis", "configuration.sqlite", "configuration.postgresql"] {
+            assert!(registry.configuration.find(name, "v1").is_some(), "{name}");
+        }
+        for name in ["lock.redis", "lock.sqlite"] {
+            assert!(registry.locks.find(name, "v1").is_some(), "{name}");
+        }
+        for name in ["consul", "kubernetes", "nameformat", "sqlite"] {
+            assert!(registry.name_resolvers.find(name, "v1").is_some(), "{name}");
+        }
         assert!(registry.name_resolvers.types().iter().any(|name| name.ends_with("mdns")));
     }
 }
