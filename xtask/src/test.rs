@@ -17,6 +17,7 @@ pub const USAGE: &str = "  test [CARGO TEST ARGUMENTS]   set up the machine, bui
 const TOOLS: &[(&[&str], &[&str])] = &[
     (&["cc"], &["gcc", "libc6-dev"]),
     (&["redis-server"], &["redis-server"]),
+    (&["pg_ctlcluster", "setpriv"], &["postgresql", "util-linux"]),
     (&["python3"], &["python3", "python3-venv", "python3-pip"]),
     (&["node", "npm"], &["nodejs", "npm"]),
     (&["go"], &["golang-go"]),
