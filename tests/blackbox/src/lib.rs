@@ -15,6 +15,7 @@ mod process;
 mod redis;
 mod scratch;
 pub mod sdk;
+mod sentry;
 mod sidecar;
 mod wait;
 
@@ -25,5 +26,6 @@ pub use ports::{free_port, taken_port};
 pub use process::Process;
 pub use redis::Redis;
 pub use scratch::Scratch;
+pub use sentry::Sentry;
 pub use sidecar::{Options, Sidecar};
 pub use wait::{START_TIMEOUT, eventually};

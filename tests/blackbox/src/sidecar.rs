@@ -152,10 +152,15 @@ impl Sidecar {
     }
 }
 
-/// The program under test: `DAPRD_BIN`, else `daprd` in the folder
-/// `DAPR_TEST_BIN_DIR`, else in this test's own target folder.
+/// The program under test: `DAPRD_BIN`, else `daprd` in the folder of programs.
 fn daprd() -> PathBuf {
-    if let Some(path) = std::env::var_os("DAPRD_BIN") {
+    program("daprd", "DAPRD_BIN")
+}
+
+/// What `variable` names, else `name` in the folder `DAPR_TEST_BIN_DIR`, else
+/// in this test's own target folder.
+pub(crate) fn program(name: &str, variable: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
         return path.into();
     }
     let folder = match std::env::var_os("DAPR_TEST_BIN_DIR") {
@@ -166,7 +171,7 @@ fn daprd() -> PathBuf {
             test.ancestors().nth(2).map(Path::to_path_buf).expect("a target folder")
         }
     };
-    let path = folder.join("daprd");
-    assert!(path.is_file(), "{} does not exist: build it first (cargo build -p daprd)", path.display());
+    let path = folder.join(name);
+    assert!(path.is_file(), "{} does not exist: build it first (cargo build -p {name})", path.display());
     path
 }
