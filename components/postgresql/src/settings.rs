@@ -83,10 +83,20 @@ impl Settings {
         let mut runtime = Vec::new();
         for (name, value) in &parameters {
             match name.as_str() {
-                "user" => drop(config.user(value.as_str())),
-                "password" => drop(config.password(value)),
-                "dbname" | "database" => drop(config.dbname(value.as_str())),
-                "host" => value.split(',').for_each(|host| drop(config.host(host))),
+                "user" => {
+                    config.user(value.as_str());
+                }
+                "password" => {
+                    config.password(value);
+                }
+                "dbname" | "database" => {
+                    config.dbname(value.as_str());
+                }
+                "host" => {
+                    for host in value.split(',') {
+                        config.host(host);
+                    }
+                }
                 "hostaddr" => {
                     for address in value.split(',') {
                         config.hostaddr(address.parse().map_err(|_| invalid(name, value))?);
@@ -98,7 +108,7 @@ impl Settings {
                     }
                 }
                 "application_name" | "fallback_application_name" => {
-                    drop(config.application_name(value.as_str()));
+                    config.application_name(value.as_str());
                 }
                 "options" => runtime.push(value.clone()),
                 "connect_timeout" => {
