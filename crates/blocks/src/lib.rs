@@ -9,10 +9,12 @@
 pub mod bindings;
 pub mod configuration;
 pub mod conversation;
+pub mod crypto;
 pub mod invoke;
 pub mod lock;
 pub mod metadata;
 mod observed;
+pub mod outbox;
 pub mod pubsub;
 pub mod secrets;
 pub mod state;

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dapr_blocks::bindings::BindingsService;
 use dapr_blocks::configuration::ConfigurationService;
 use dapr_blocks::conversation::ConversationService;
+use dapr_blocks::crypto::CryptoService;
 use dapr_blocks::invoke::InvokeService;
 use dapr_blocks::lock::LockService;
 use dapr_blocks::metadata::MetadataService;
@@ -26,6 +27,7 @@ pub struct Api {
     pub secrets: SecretsService,
     pub configuration: ConfigurationService,
     pub conversation: ConversationService,
+    pub crypto: CryptoService,
     pub lock: LockService,
     pub metadata: MetadataService,
     pub health: Health,

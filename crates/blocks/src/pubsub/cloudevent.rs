@@ -113,6 +113,13 @@ impl<'a> From<&'a HashMap<String, String>> for Overrides<'a> {
     }
 }
 
+/// The envelope of an event that the runtime itself makes, whatever its
+/// content type.
+pub(crate) fn with_id(publish: &Publish<'_>, id: &str) -> Map<String, Value> {
+    let text = envelope(publish, &Overrides { id: Some(id), ..Overrides::default() });
+    serde_json::from_str(&text).expect("the envelope was just written as an object")
+}
+
 /// Writes the attributes in the order of their names, straight into one text.
 fn envelope(publish: &Publish<'_>, overrides: &Overrides<'_>) -> String {
     let content_type =

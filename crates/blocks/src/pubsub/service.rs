@@ -8,8 +8,8 @@ use dapr_app_channel::AppChannel;
 use dapr_components::pubsub::{Error, Feature, MessageHandler, PubSub, PublishRequest, SubscribeRequest};
 use dapr_components::ttl::message_ttl;
 use dapr_errors::{ApiError, pubsub as errors};
-use dapr_kernel::{AppIdentity, Shutdown};
 use dapr_kernel::tasks::TaskGroup;
+use dapr_kernel::{AppIdentity, Shutdown};
 use dapr_resiliency::{Direction, Kind, Outcome, Policies, Policy};
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_telemetry::trace::Tracer;
@@ -109,12 +109,7 @@ impl PubSubService {
         self.insert(self.build(name, component, config));
     }
 
-    pub(super) fn build(
-        &self,
-        name: &str,
-        component: Arc<dyn PubSub>,
-        config: PubSubConfig,
-    ) -> Arc<Loaded> {
+    pub(super) fn build(&self, name: &str, component: Arc<dyn PubSub>, config: PubSubConfig) -> Arc<Loaded> {
         let policies = &self.0.options.policies;
         Arc::new(Loaded {
             name: name.into(),
@@ -245,8 +240,7 @@ impl PubSubService {
         handler: Arc<dyn MessageHandler>,
     ) -> Result<(), String> {
         let loaded = self.loaded(pubsub).ok_or_else(|| format!("pubsub {pubsub} not loaded"))?;
-        let request =
-            SubscribeRequest { topic: self.broker_topic(&loaded, topic), metadata: HashMap::new() };
+        let request = SubscribeRequest { topic: self.broker_topic(&loaded, topic), metadata: HashMap::new() };
         loaded.component.subscribe(request, stop, handler).await.map_err(|e| e.to_string())
     }
 

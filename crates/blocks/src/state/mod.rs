@@ -1,6 +1,7 @@
 //! State management: key prefixes, validation and the choice between single
 //! and bulk operations (api.md §2.1).
 
+mod encryption;
 mod key;
 mod outbound;
 mod service;

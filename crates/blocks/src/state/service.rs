@@ -10,10 +10,14 @@ use dapr_components::state::{
 use dapr_errors::{ApiError, state as errors};
 use dapr_kernel::AppIdentity;
 use dapr_resiliency::Policies;
+use dapr_security::at_rest::Keys;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 
+use super::encryption::Encryption;
 use super::key::{IllegalKey, KeyPrefix};
 use super::outbound::Outbound;
+use crate::outbox::Outbox;
+use crate::pubsub::Trace;
 
 /// What the service is built from.
 #[derive(Clone)]
@@ -21,6 +25,8 @@ pub struct Options {
     pub identity: AppIdentity,
     pub policies: Policies,
     pub metrics: Option<Arc<Catalogue>>,
+    /// Publishes what transactions write, for the stores that it knows.
+    pub outbox: Option<Outbox>,
 }
 
 /// A loaded store with the settings that the runtime applies to it.
@@ -30,6 +36,8 @@ pub struct Store {
     pub store: Arc<dyn StateStore>,
     pub prefix: KeyPrefix,
     outbound: Arc<Outbound>,
+    encryption: Option<Encryption>,
+    outbox: Option<Outbox>,
 }
 
 /// Why a call failed: the adapters differ in how they show an illegal key.
@@ -71,17 +79,25 @@ impl StateService {
         Self(Arc::new(Inner { options, stores: ArcSwap::default() }))
     }
 
-    /// Adds or replaces a store.
+    /// Adds or replaces a store. With `keys` its values are encrypted.
     pub fn add(
         &self,
         name: &str,
         store: Arc<dyn StateStore>,
         properties: &Properties,
+        keys: Option<Keys>,
     ) -> Result<(), IllegalKey> {
-        let Options { identity, policies, metrics } = &self.0.options;
+        let Options { identity, policies, metrics, outbox } = &self.0.options;
         let prefix = KeyPrefix::from_properties(properties, name, identity)?;
         let outbound = Arc::new(Outbound::new(name, policies, metrics.as_deref()));
-        let loaded = Store { name: name.into(), store, prefix, outbound };
+        let loaded = Store {
+            name: name.into(),
+            store,
+            prefix,
+            outbound,
+            encryption: keys.map(Encryption::new),
+            outbox: outbox.clone(),
+        };
         self.0.stores.rcu(|stores| {
             let mut next = Stores::clone(stores);
             next.insert(name.to_owned(), loaded.clone());
@@ -122,11 +138,19 @@ impl Store {
         let given = std::mem::take(&mut request.key);
         request.key = self.key(&given)?;
         let call = self.outbound.run(|| self.store.get(&request));
-        self.outbound
-            .get
-            .watch(call)
-            .await
-            .map_err(|e| with_rich(errors::get_failed(&given, &self.name, &e), &e).into())
+        let found = self.outbound.get.watch(call).await;
+        let mut found = found.map_err(|e| with_rich(errors::get_failed(&given, &self.name, &e), &e))?;
+        if let (Some(encryption), Some(item)) = (&self.encryption, &mut found) {
+            encryption
+                .open(&self.name, item)
+                .map_err(|reason| errors::get_failed(&given, &self.name, reason))?;
+        }
+        Ok(found)
+    }
+
+    /// Whether values are encrypted before they are stored.
+    pub fn is_encrypted(&self) -> bool {
+        self.encryption.is_some()
     }
 
     /// Every key gets an entry, named as the caller named it.
@@ -149,6 +173,9 @@ impl Store {
         let mut items = self.outbound.bulk_get.watch(call).await.map_err(BulkGetError::Store)?;
         for item in &mut items {
             item.key = KeyPrefix::strip(&item.key).to_owned();
+            if let Some(encryption) = &self.encryption {
+                encryption.open_bulk(&self.name, item);
+            }
         }
         Ok(items)
     }
@@ -156,6 +183,7 @@ impl Store {
     pub async fn save(&self, mut items: Vec<SetRequest>) -> Result<(), StateError> {
         for item in &mut items {
             item.key = self.key(&item.key)?;
+            self.seal(item);
         }
         if items.is_empty() {
             return Ok(());
@@ -191,6 +219,7 @@ impl Store {
         &self,
         operations: Vec<Operation>,
         metadata: RequestMetadata,
+        trace: Trace<'_>,
     ) -> Result<(), StateError> {
         self.check_transactional()?;
         if operations.is_empty() {
@@ -214,6 +243,15 @@ impl Store {
         {
             return Err(errors::too_many_transactions(&self.name, prefixed.len(), limit).into());
         }
+        for operation in &mut prefixed {
+            if let Operation::Upsert(request) = operation {
+                self.seal(request);
+            }
+        }
+        if let Some(outbox) = &self.outbox {
+            let announced = outbox.publish(&self.name, prefixed, trace).await;
+            prefixed = announced.map_err(|reason| dapr_errors::pubsub::outbox(outbox.app_id(), reason))?;
+        }
         let request = TransactionRequest { operations: prefixed, metadata };
         let call = self.outbound.run(|| self.store.transact(&request));
         self.outbound
@@ -221,6 +259,13 @@ impl Store {
             .watch(call)
             .await
             .map_err(|e| with_rich(errors::transaction_failed(&e), &e).into())
+    }
+
+    /// Encrypts a value on its way into the store, if that is asked for.
+    fn seal(&self, request: &mut SetRequest) {
+        if let Some(encryption) = &self.encryption {
+            request.value = encryption.seal(&request.value);
+        }
     }
 
     pub fn check_transactional(&self) -> Result<(), StateError> {
@@ -234,6 +279,9 @@ impl Store {
     pub async fn query(&self, query: &[u8], metadata: &RequestMetadata) -> Result<QueryResponse, StateError> {
         if !self.store.queryable() {
             return Err(errors::querying_not_supported(&self.name).into());
+        }
+        if self.is_encrypted() {
+            return Err(errors::query_failed(&self.name, "cannot query encrypted store").into());
         }
         let call = self.outbound.run(|| self.store.query(query, metadata));
         let mut response = self

@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dapr_components::Properties;
 use dapr_components::state::{
-    DeleteRequest, Error, Feature, GetRequest, Item, KeyError, SetRequest, StateStore, Value,
+    DeleteRequest, Error, Feature, GetRequest, Item, KeyError, Operation, RequestMetadata, SetRequest,
+    StateStore, Value,
 };
 use dapr_kernel::AppIdentity;
 use dapr_resiliency::{Policies, PoliciesBuilder, spec};
@@ -14,6 +15,7 @@ use dapr_telemetry::metrics::{Registry, RegistryOptions};
 use parking_lot::Mutex;
 
 use super::*;
+use crate::pubsub::Trace;
 
 /// Answers from a script and remembers the keys of every call.
 #[derive(Default)]
@@ -70,9 +72,10 @@ fn retrying() -> Policies {
 }
 
 fn store(component: Arc<Scripted>, policies: Policies, metrics: Option<Arc<Catalogue>>) -> Store {
-    let service = StateService::new(Options { identity: AppIdentity::new("a", None), policies, metrics });
+    let service =
+        StateService::new(Options { identity: AppIdentity::new("a", None), policies, metrics, outbox: None });
     let properties = Properties::new([("keyPrefix", "none")]).unwrap();
-    service.add("s", component, &properties).unwrap();
+    service.add("s", component, &properties, None).unwrap();
     service.store("s", false).unwrap()
 }
 
@@ -132,4 +135,63 @@ async fn operations_are_counted_once_however_often_they_were_tried() {
     };
     assert!(has("set", "true") && has("delete", "false"), "{text}");
     assert!(!text.contains("success=\"false\",operation=\"set\""));
+}
+
+mod encrypted {
+    use dapr_security::at_rest::{Keys, NamedKey};
+
+    use super::*;
+
+    fn keys(primary: &str, secondary: Option<&str>) -> Keys {
+        let key = |name: &str| NamedKey::new(name, &"ab".repeat(16)).unwrap();
+        Keys { primary: key(primary), secondary: secondary.map(key) }
+    }
+
+    async fn store(component: Arc<dyn StateStore>, keys: Keys) -> Store {
+        let options = Options {
+            identity: AppIdentity::new("a", None),
+            policies: Policies::default(),
+            metrics: None,
+            outbox: None,
+        };
+        let service = StateService::new(options);
+        service.add("s", component, &Properties::default(), Some(keys)).unwrap();
+        service.store("s", false).unwrap()
+    }
+
+    async fn read(store: &Store, key: &str) -> Result<Bytes, String> {
+        let request = GetRequest { key: key.to_owned(), ..GetRequest::default() };
+        let found = store.get(request).await.map_err(|e| e.into_api(true).message)?;
+        Ok(found.unwrap().data)
+    }
+
+    #[tokio::test]
+    async fn values_are_unreadable_in_the_store_and_come_back() {
+        let component: Arc<dyn StateStore> = Arc::new(dapr_in_memory::StateStore::new(
+            &dapr_kernel::tasks::TaskGroup::new(dapr_kernel::Shutdown::new()),
+        ));
+        let old = store(component.clone(), keys("old", None)).await;
+        let json = |text: &'static str| Value::Json(Bytes::from_static(text.as_bytes()));
+        let bytes = Value::Bytes(Bytes::from_static(b"\0raw"));
+        let transaction = Operation::Upsert(SetRequest::new("t", bytes.clone()));
+        let items = [("text", json("\"v\"")), ("map", json("{\"b\":1,\"a\":null}")), ("raw", bytes)];
+        old.save(items.map(|(key, value)| SetRequest::new(key, value)).into()).await.unwrap();
+        old.transact(vec![transaction], RequestMetadata::new(), Trace::default()).await.unwrap();
+        let request = GetRequest { key: "a||text".to_owned(), ..GetRequest::default() };
+        let stored = component.get(&request).await.unwrap().unwrap().data;
+        assert!(String::from_utf8_lossy(&stored).ends_with("||old"), "{stored:?}");
+        let rotated = store(component.clone(), keys("new", Some("old"))).await;
+        for (key, expected) in [("text", "v"), ("map", "map[a:<nil> b:1]"), ("raw", "\0raw"), ("t", "\0raw")]
+        {
+            assert_eq!(read(&rotated, key).await.unwrap(), expected, "{key}");
+        }
+        let without = store(component, keys("new", None)).await;
+        let error = read(&without, "text").await.unwrap_err();
+        assert!(error.starts_with("fail to get text from state store s: could not decrypt data"), "{error}");
+        let (keys, metadata) = (vec!["text".to_owned(), "none".to_owned()], RequestMetadata::new());
+        let items = without.bulk_get(keys, &metadata, 0).await.unwrap();
+        assert!(items.iter().any(|i| i.key == "text" && i.result.is_err()), "{items:?}");
+        assert!(items.iter().any(|i| i.key == "none" && matches!(i.result, Ok(None))), "{items:?}");
+        assert!(without.is_encrypted());
+    }
 }

@@ -6,6 +6,7 @@ mod bindings;
 mod configuration;
 mod conversation;
 mod convert;
+mod crypto;
 mod internal;
 mod invoke;
 mod lock;

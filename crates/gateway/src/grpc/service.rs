@@ -10,7 +10,7 @@ use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::spans::Slot;
-use super::{bindings, configuration, conversation, invoke, lock, pubsub, secrets, state, system, unserved};
+use super::{bindings, configuration, conversation, crypto, invoke, lock, pubsub, secrets, state, system, unserved};
 use crate::Api;
 
 /// Messages that a method sends over time.
@@ -92,8 +92,8 @@ service! {
     unsubscribe_configuration(rt::UnsubscribeConfigurationRequest) -> rt::UnsubscribeConfigurationResponse => configuration::unsubscribe;
     try_lock_alpha1(rt::TryLockRequest) -> rt::TryLockResponse => lock::try_lock;
     unlock_alpha1(rt::UnlockRequest) -> rt::UnlockResponse => lock::unlock;
-    encrypt_alpha1(Streaming<rt::EncryptRequest>) -> Messages<rt::EncryptResponse> => unserved::crypto;
-    decrypt_alpha1(Streaming<rt::DecryptRequest>) -> Messages<rt::DecryptResponse> => unserved::crypto;
+    encrypt_alpha1(Streaming<rt::EncryptRequest>) -> Messages<rt::EncryptResponse> => crypto::encrypt;
+    decrypt_alpha1(Streaming<rt::DecryptRequest>) -> Messages<rt::DecryptResponse> => crypto::decrypt;
     get_metadata(rt::GetMetadataRequest) -> rt::GetMetadataResponse => system::get_metadata;
     set_metadata(rt::SetMetadataRequest) -> () => system::set_metadata;
     subtle_get_key_alpha1(rt::SubtleGetKeyRequest) -> rt::SubtleGetKeyResponse => unserved::subtle_crypto;

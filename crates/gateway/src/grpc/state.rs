@@ -122,7 +122,7 @@ pub async fn transaction(
             other => return Err(from_api(&dapr_errors::state::unknown_operation(other))),
         });
     }
-    store.transact(operations, request.metadata, crate::trace_context::of(&headers)).await.map_err(failed)?;
+    store.transact(operations, request.metadata, trace_context::of(&headers)).await.map_err(failed)?;
     Ok(Response::new(()))
 }
 

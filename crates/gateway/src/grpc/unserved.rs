@@ -1,7 +1,6 @@
 //! Building blocks that this release does not have; see the HTTP side.
 
 use dapr_errors::general;
-use dapr_wire::runtime::v1 as rt;
 use tonic::{Request, Response, Status};
 
 use super::status::from_api;
@@ -14,28 +13,10 @@ pub async fn actors<Q, A>(api: &Api, _: Request<Q>) -> Answer<A> {
     Err(from_api(&refusals::actors(api)))
 }
 
-pub async fn crypto<Q, A>(_: &Api, _: Request<Q>) -> Answer<A> {
-    Err(from_api(&refusals::crypto()))
-}
-
 pub async fn subtle_crypto<Q, A>(_: &Api, _: Request<Q>) -> Answer<A> {
     Err(from_api(&general::unimplemented()))
 }
 
 pub async fn jobs<Q, A>(api: &Api, _: Request<Q>) -> Answer<A> {
     Err(from_api(&refusals::jobs(api)))
-}
-
-pub async fn converse(
-    _: &Api,
-    request: Request<rt::ConversationRequest>,
-) -> Answer<rt::ConversationResponse> {
-    Err(from_api(&refusals::conversation(&request.get_ref().name)))
-}
-
-pub async fn converse_alpha2(
-    _: &Api,
-    request: Request<rt::ConversationRequestAlpha2>,
-) -> Answer<rt::ConversationResponseAlpha2> {
-    Err(from_api(&refusals::conversation(&request.get_ref().name)))
 }

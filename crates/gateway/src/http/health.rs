@@ -5,11 +5,15 @@ use std::sync::Arc;
 use dapr_errors::{ApiError, general};
 use dapr_gocompat::bools;
 use dapr_transport::Body;
-use http::Response;
+use http::{HeaderName, HeaderValue, Response};
 
 use super::call::Call;
 use super::reply;
 use crate::Api;
+
+/// Names of components that were asked for and are not there: an addition to
+/// Dapr's answer (docs/late-backends.md).
+const UNAVAILABLE: HeaderName = HeaderName::from_static("dapr-unavailable-components");
 
 pub async fn ready(api: Arc<Api>, call: Call) -> Result<Response<Body>, ApiError> {
     if let Some(id) = call.query_value("appid").filter(|id| !id.is_empty())
@@ -20,7 +24,14 @@ pub async fn ready(api: Arc<Api>, call: Call) -> Result<Response<Body>, ApiError
     if !api.health.is_ready() {
         return Err(general::health_not_ready(&api.health.unready()));
     }
-    Ok(reply::no_content())
+    let mut response = reply::no_content();
+    let missing: Vec<_> = api.metadata.unavailable_components().into_iter().map(|c| c.name).collect();
+    if !missing.is_empty()
+        && let Ok(names) = HeaderValue::try_from(missing.join(","))
+    {
+        response.headers_mut().insert(UNAVAILABLE, names);
+    }
+    Ok(response)
 }
 
 pub async fn outbound(api: Arc<Api>, _: Call) -> Result<Response<Body>, ApiError> {

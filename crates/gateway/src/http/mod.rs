@@ -6,6 +6,7 @@ mod call;
 mod configuration;
 mod conversation;
 mod cors;
+mod crypto;
 mod fields;
 mod health;
 mod invoke;

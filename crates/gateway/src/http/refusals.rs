@@ -13,15 +13,6 @@ pub fn actors(api: &Api) -> ApiError {
     ApiError::simple("ERR_ACTOR_NO_PLACEMENT", 400, Code::Unavailable, "placement service is not configured")
 }
 
-pub fn crypto() -> ApiError {
-    ApiError::simple(
-        "ERR_CRYPTO_PROVIDERS_NOT_CONFIGURED",
-        500,
-        Code::Internal,
-        "crypto providers not configured",
-    )
-}
-
 pub fn jobs(api: &Api) -> ApiError {
     if api.scheduler_configured {
         return general::not_available("the jobs API");
@@ -31,14 +22,5 @@ pub fn jobs(api: &Api) -> ApiError {
         500,
         Code::Internal,
         "failed to reach the scheduler: scheduler clients are disabled",
-    )
-}
-
-pub fn conversation(name: &str) -> ApiError {
-    ApiError::simple(
-        "ERR_CONVERSATION_NOT_FOUND",
-        400,
-        Code::InvalidArgument,
-        format!("failed finding conversation component {name}"),
     )
 }

@@ -10,7 +10,7 @@ use dapr_transport::Body;
 use http::{Method, Response};
 
 use super::call::Call;
-use super::{bindings, configuration, conversation, health, lock, metadata, pubsub, reply, secrets, state, unserved};
+use super::{bindings, configuration, conversation, crypto, health, lock, metadata, pubsub, reply, secrets, state, unserved};
 use crate::Api;
 
 pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
@@ -105,8 +105,8 @@ pub static TABLE: &[Route] = &[
     route!(GET "v1.0-alpha1/configuration/{store}/{id}/unsubscribe", "configuration" "v1alpha1", "UnsubscribeConfigurationAlpha1" => configuration::unsubscribe),
     route!(POST "v1.0-alpha1/lock/{store}", "lock" "v1alpha1", "TryLockAlpha1" => lock::try_lock),
     route!(POST "v1.0-alpha1/unlock/{store}", "unlock" "v1alpha1", "UnlockAlpha1" => lock::unlock),
-    route!(PUT "v1.0-alpha1/crypto/{name}/encrypt", "crypto" "v1alpha1", "EncryptAlpha1" => unserved::crypto),
-    route!(PUT "v1.0-alpha1/crypto/{name}/decrypt", "crypto" "v1alpha1", "DecryptAlpha1" => unserved::crypto),
+    route!(PUT "v1.0-alpha1/crypto/{name}/encrypt", "crypto" "v1alpha1", "EncryptAlpha1" => crypto::encrypt),
+    route!(PUT "v1.0-alpha1/crypto/{name}/decrypt", "crypto" "v1alpha1", "DecryptAlpha1" => crypto::decrypt),
     route!(POST "v1.0-alpha1/subtlecrypto/{name}/{operation}", "subtlecrypto" "v1alpha1", "SubtleCryptoAlpha1" => unserved::subtle_crypto),
     route!(POST "v1.0/jobs/{name}", "jobs" "v1", "ScheduleJob" => unserved::jobs),
     route!(GET "v1.0/jobs/{name}", "jobs" "v1", "GetJob" => unserved::jobs),
@@ -131,6 +131,7 @@ pub static TABLE: &[Route] = &[
     route!(ANY "v1.0/actors/{type}/{id}/reminders/{name}", "actors" "v1", "ActorReminder" => unserved::actors),
     route!(TIMER "v1.0/actors/{type}/{id}/timers/{name}", "actors" "v1", "ActorTimer" => unserved::actors),
     route!(GET "v1.0/metadata", "metadata" "v1", "GetMetadata" => metadata::get, public),
+    route!(GET "v1.0/metadata/resiliency", "metadata" "v1", "GetResiliency" => metadata::resiliency),
     route!(PUT "v1.0/metadata/{key}", "metadata" "v1", "SetMetadata" => metadata::set, public),
     route!(GET "v1.0/healthz", "healthz" "v1", "Healthz" => health::ready, open, public),
     route!(GET "v1.0/healthz/outbound", "healthz" "v1", "HealthzOutbound" => health::outbound, open, public),

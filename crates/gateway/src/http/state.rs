@@ -175,7 +175,7 @@ pub async fn transaction(api: Arc<Api>, mut call: Call) -> Answer {
             other => return Err(errors::unknown_operation(other)),
         });
     }
-    store.transact(parsed, metadata, crate::trace_context::of(&call.headers)).await.map_err(http_form)?;
+    store.transact(parsed, metadata, trace_context::of(&call.headers)).await.map_err(http_form)?;
     Ok(reply::no_content())
 }
 

@@ -16,18 +16,10 @@ pub async fn actors(api: Arc<Api>, _: Call) -> Answer {
     Err(refusals::actors(&api))
 }
 
-pub async fn crypto(_: Arc<Api>, _: Call) -> Answer {
-    Err(refusals::crypto())
-}
-
 pub async fn subtle_crypto(_: Arc<Api>, _: Call) -> Answer {
     Err(general::unimplemented())
 }
 
 pub async fn jobs(api: Arc<Api>, _: Call) -> Answer {
     Err(refusals::jobs(&api))
-}
-
-pub async fn conversation(_: Arc<Api>, call: Call) -> Answer {
-    Err(refusals::conversation(call.params.get("name")))
 }
