@@ -222,7 +222,8 @@ impl ConfigurationService {
         match subscriptions.get(id) {
             Some(subscription) if subscription.receiver == Receiver::Stream => {
                 subscription.stop.trigger();
-                subscriptions.remove(id);
+                let ended = subscriptions.remove(id);
+                self.count_end(ended.as_ref());
                 Ok(())
             }
             _ => Err(errors::unsubscribe_failed(id, "subscription does not exist")),
@@ -231,8 +232,13 @@ impl ConfigurationService {
 
     /// The holder of a stream has gone.
     pub(super) fn abandon(&self, id: &str) {
-        let Some(gone) = self.0.subscriptions.lock().remove(id) else { return };
-        if let Some(found) = self.0.stores.load().get(&gone.store) {
+        let gone = self.0.subscriptions.lock().remove(id);
+        self.count_end(gone.as_ref());
+    }
+
+    fn count_end(&self, ended: Option<&Subscription>) {
+        let stores = self.0.stores.load();
+        if let Some(found) = ended.and_then(|ended| stores.get(&ended.store)) {
             found.unsubscribe.end(found.unsubscribe.start(), true);
         }
     }
