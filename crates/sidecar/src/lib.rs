@@ -5,6 +5,7 @@
 //! Entry types: [`options::Options`], [`Sidecar`], [`main`].
 #![forbid(unsafe_code)]
 
+mod access_control;
 mod app;
 mod drain;
 mod endpoints;
@@ -14,14 +15,18 @@ pub mod options;
 mod policies;
 mod processor;
 mod program;
+mod reload;
 mod servers;
 mod sidecar;
+mod sockets;
 mod telemetry;
+mod trace_export;
 mod unserved;
 mod wait;
 
 pub use program::main;
 pub use sidecar::{Exit, Sidecar};
+pub use sockets::Sockets;
 
 /// The release that this program is compatible with and reports.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

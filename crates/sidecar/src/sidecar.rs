@@ -6,12 +6,16 @@ use dapr_app_channel::health::AppHealth;
 use dapr_app_channel::{AppChannel, discovery};
 use dapr_blocks::bindings::{self, BindingsService};
 use dapr_blocks::configuration::{self, ConfigurationService};
-use dapr_blocks::invoke::{self, InvokeService};
+use dapr_blocks::conversation::{self, ConversationService};
+use dapr_blocks::crypto::{self, CryptoService};
+use dapr_blocks::invoke::{self, AccessGuard, InvokeService};
 use dapr_blocks::lock::{self, LockService};
 use dapr_blocks::metadata::{self, AppConnection, AppHealthProperties, MetadataService};
-use dapr_blocks::pubsub::{self, Description, PubSubService, Route};
+use dapr_blocks::outbox::{self, Outbox};
+use dapr_blocks::pubsub::{self, PubSubService};
 use dapr_blocks::secrets::{self, SecretsService};
 use dapr_blocks::state::{self, StateService};
+use dapr_components::middleware::Middlewares;
 use dapr_components::nameresolution::{Instance, NameResolver, ResolverContext};
 use dapr_components::registry::Registry as Components;
 use dapr_gateway::{Api, ApiAccess, Control, grpc, http as http_api};
@@ -19,20 +23,23 @@ use dapr_gocompat::duration::format_duration;
 use dapr_kernel::Shutdown;
 use dapr_kernel::health::{Health, Target};
 use dapr_kernel::tasks::TaskGroup;
+use dapr_kernel::workers::Workers;
 use dapr_resiliency::Policies;
-use dapr_resources::Resource;
-use dapr_resources::Subscription;
-use dapr_resources::configuration::Configuration;
+use dapr_resources::configuration::{Configuration, Feature};
 use dapr_resources::loader::{LoadContext, load_components, load_configuration, load_subscriptions};
 use dapr_resources::template::{ProcessEnv, TemplateContext};
 use dapr_security::Security;
 use dapr_telemetry::metrics::catalogue::Catalogue;
+use dapr_telemetry::trace::Tracer;
 use dapr_transport::listen::Listener;
 
 use crate::options::Options;
-use crate::processor::Processor;
+use crate::processor::{Inventory, Processor};
+use crate::reload::{self, Declared, Demand, Reloader};
+use crate::sockets::Sockets;
 use crate::telemetry::Telemetry;
-use crate::{VERSION, app, drain, endpoints, host, identity, policies, servers, unserved};
+use crate::trace_export::Tracing;
+use crate::{VERSION, access_control, app, drain, endpoints, host, identity, policies, servers, unserved};
 
 const SCOPE: &str = "dapr.runtime";
 
@@ -51,6 +58,8 @@ pub enum Exit {
 pub struct Sidecar {
     options: Options,
     registry: Components,
+    workers: Option<Workers>,
+    sockets: Sockets,
 }
 
 /// Everything that lives as long as one run.
@@ -68,20 +77,43 @@ struct Run {
     host: IpAddr,
     telemetry: Telemetry,
     security: Security,
+    tracing: Tracing,
+    sockets: Sockets,
+    /// Absent when hot reload is off.
+    reloader: Option<Reloader>,
+    declared: Declared,
 }
 
 impl Sidecar {
     pub fn build(options: Options, registry: Components) -> Self {
-        Self { options, registry }
+        Self { options, registry, workers: None, sockets: Sockets::default() }
+    }
+
+    /// Spreads connections over `workers`; otherwise all are on the caller's
+    /// runtime.
+    #[must_use]
+    pub fn on(mut self, workers: Workers) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Takes over the listening sockets of the sidecar before.
+    #[must_use]
+    pub fn with(mut self, sockets: Sockets) -> Self {
+        self.sockets = sockets;
+        self
     }
 
     /// Runs until `stop` is given, the API asks for the end, or something
     /// fatal happens.
     pub async fn run(self, stop: Shutdown) -> Exit {
         let started = Instant::now();
-        let tasks = TaskGroup::new(Shutdown::new());
+        let mut tasks = TaskGroup::new(Shutdown::new());
+        if let Some(workers) = self.workers {
+            tasks = tasks.with_workers(workers);
+        }
         // With mTLS this waits for the certificate authority.
-        let prepared = stop.guard(Run::prepare(self.options, self.registry, tasks.clone())).await;
+        let prepared = stop.guard(Run::prepare(self.options, self.registry, self.sockets, tasks.clone())).await;
         let run = match prepared {
             Some(Ok(run)) => Box::new(run),
             None => {
@@ -99,10 +131,14 @@ impl Sidecar {
 
 impl Run {
     /// Builds the services; nothing is started but the reserved port.
-    async fn prepare(options: Options, registry: Components, tasks: TaskGroup) -> Result<Self, String> {
+    async fn prepare(
+        options: Options,
+        registry: Components,
+        sockets: Sockets,
+        tasks: TaskGroup,
+    ) -> Result<Self, String> {
+        sockets.handed_over();
         let config = load_configuration(&options.config_files, &ProcessEnv).map_err(|e| e.to_string())?;
-        unserved::refuse(&config)?;
-        unserved::warn_of_settings(&config);
         tracing::info!(target: SCOPE, "standalone mode configured");
         tracing::info!(target: SCOPE, "app id: {}", options.identity.app_id());
         let identity = options.identity.clone();
@@ -113,10 +149,12 @@ impl Run {
         }
         let telemetry = Telemetry::new(&options, &config);
         let metrics = telemetry.catalogue.clone();
+        let access =
+            access_control::guard(config.access_control.as_ref(), options.app.protocol, metrics.clone())?;
         let (policies, resiliencies) =
             policies::load(&options.resource_dirs, identity.app_id(), metrics.clone());
         let security = identity::obtain(&options, metrics.clone(), &tasks).await?;
-        let internal = match servers::reserve_internal(&options).await {
+        let internal = match servers::reserve_internal(&options, &sockets).await {
             Ok(reserved) => reserved,
             Err(error) => {
                 return Err(format!(
@@ -125,6 +163,8 @@ impl Run {
             }
         };
         let host = host::address(options.host_ip.as_deref()).ok_or("failed to determine host IP")?;
+        let exported = telemetry.registry.as_ref();
+        let tracing = Tracing::start(&config.tracing, &options.otel, identity.app_id(), exported)?;
         let context = LoadContext {
             app_id: identity.app_id().to_owned(),
             namespace_env: Some(identity.namespace_env().to_owned()),
@@ -135,8 +175,11 @@ impl Run {
             metrics: metrics.clone(),
             tasks: tasks.clone(),
             security: security.clone(),
+            access,
+            tracer: tracing.tracer.clone(),
         };
         let services = Services::new(&options, &config, host, internal.1, plan);
+        let outbox = services.outbox.clone();
         let api = Arc::new(services.api(&options, health.clone()));
         let templates = TemplateContext {
             app_id: identity.app_id().to_owned(),
@@ -153,10 +196,15 @@ impl Run {
             bindings: api.bindings.clone(),
             secrets: api.secrets.clone(),
             configuration: api.configuration.clone(),
+            conversation: api.conversation.clone(),
+            crypto: api.crypto.clone(),
             lock: api.lock.clone(),
+            outbox,
             metadata: api.metadata.clone(),
+            middleware: Middlewares::default(),
             tasks: tasks.clone(),
             metrics,
+            inventory: Inventory::default(),
         };
         Ok(Self {
             options,
@@ -171,7 +219,11 @@ impl Run {
             internal: Some(internal),
             host,
             telemetry,
+            tracing,
             security,
+            sockets,
+            reloader: None,
+            declared: Declared::default(),
         })
     }
 
@@ -192,11 +244,20 @@ impl Run {
             }
             Ok(true) => {}
         }
+        let (reloader, declared) = (self.reloader.take(), std::mem::take(&mut self.declared));
+        let reload = reload::run(reloader, &self.config, &self.processor, declared);
         let exit = tokio::select! {
             () = stop.wait() => Exit::Graceful,
             () = self.api.control.force_requested() => Exit::Forced,
             () = self.api.control.shutdown_requested() => Exit::Graceful,
             () = self.wait_for_app(started) => Exit::Graceful,
+            demand = reload => match demand {
+                Demand::Restart => {
+                    self.sockets.keep_for_next();
+                    Exit::Restart
+                }
+                Demand::Fail(error) => Exit::Failed(error),
+            },
         };
         if exit == Exit::Forced {
             return exit;
@@ -217,6 +278,8 @@ impl Run {
             channel,
             pubsub: self.api.pubsub.clone(),
             bindings: self.api.bindings.clone(),
+            outbox: self.processor.outbox.clone(),
+            state: self.api.state.clone(),
             skip_config: self.options.disabled_endpoints.config,
         }
         .start(&self.app_health, &self.tasks)
@@ -251,14 +314,16 @@ impl Run {
         if let Err(error) = dapr_pluggable::discover(sockets, &mut self.processor.registry).await {
             tracing::error!(target: SCOPE, "could not initialize pluggable components {error}");
         }
+        let reloader = self.watch_resources();
+        self.api.invoke.set_app_pipeline(self.processor.pipeline("app", &self.config.app_http_pipeline));
         self.load_components().await?;
+        self.reloader = reloader?;
         unserved::warn_of_resources(&self.options.resource_dirs, &self.context);
         let endpoints = endpoints::load(&self.options, &self.context, &self.api.secrets).await;
         self.api.metadata.set_http_endpoints(endpoints.iter().map(|e| e.name.clone()).collect());
         self.api.invoke.set_http_endpoints(endpoints);
         self.load_subscriptions()?;
-        let channel =
-            app::channel(&self.options, &self.app_health, self.telemetry.catalogue.clone(), &self.tasks);
+        let channel = self.app_channel();
         self.set_app_channel(channel);
         for store in self.api.secrets.unmatched_scopes() {
             tracing::warn!(
@@ -276,10 +341,16 @@ impl Run {
         if let (Some((address, port)), Some(registry)) =
             (&self.options.listen.metrics, &self.telemetry.registry)
         {
-            servers::start_metrics(address, *port, registry.clone(), &self.tasks).await?;
+            servers::start_metrics(address, *port, registry.clone(), &self.sockets, &self.tasks).await?;
         }
         target.ready();
         Ok(())
+    }
+
+    fn app_channel(&self) -> Option<AppChannel> {
+        let pipeline = self.api.invoke.app_pipeline();
+        let metrics = self.telemetry.catalogue.clone();
+        app::channel(&self.options, &self.app_health, metrics, pipeline, &self.tasks)
     }
 
     fn set_app_channel(&self, channel: Option<AppChannel>) {
@@ -360,7 +431,7 @@ impl Run {
         Ok(())
     }
 
-    fn load_subscriptions(&self) -> Result<(), String> {
+    fn load_subscriptions(&mut self) -> Result<(), String> {
         tracing::info!(target: SCOPE, "Loading Declarative Subscriptions…");
         let loaded = load_subscriptions(&self.options.resource_dirs)
             .map_err(|e| format!("failed to load declarative subscriptions: {e}"))?;
@@ -368,13 +439,21 @@ impl Run {
             tracing::warn!(target: SCOPE, "{warning}");
         }
         let app_id = self.options.identity.app_id();
-        let mut routes = Vec::new();
-        for subscription in loaded.resources.into_iter().filter(|s| s.is_scoped_to(app_id)) {
-            tracing::info!(target: SCOPE, "Found Subscription: {}", subscription.name);
-            routes.push(declared(subscription)?);
-        }
-        self.api.pubsub.set_declared(routes);
+        self.declared = Declared::load(app_id, loaded.resources, &self.api.pubsub)?;
         Ok(())
+    }
+
+    /// Begins to watch the resource folders, unless hot reload is off.
+    fn watch_resources(&self) -> Result<Option<Reloader>, String> {
+        if !self.config.is_feature_enabled(Feature::HotReload) {
+            return Ok(None);
+        }
+        let reloader =
+            Reloader::new(&self.options.resource_dirs, &self.context, self.options.reconcile_interval)?;
+        for kind in reload::READY_TARGETS {
+            self.health.add_target(kind).ready();
+        }
+        Ok(Some(reloader))
     }
 
     async fn start_servers(&mut self) -> Result<(), String> {
@@ -394,7 +473,7 @@ impl Run {
                 max_header: self.options.max_header,
                 access: access.clone(),
                 api_log,
-                tracing: self.config.tracing.sampling_rate != "0",
+                pipeline: self.processor.pipeline("server", &self.config.http_pipeline),
             },
             grpc: grpc::Options {
                 token: self.options.api_token.clone(),
@@ -403,6 +482,7 @@ impl Run {
                 api_log: api_log.is_some(),
             },
             metrics: self.telemetry.catalogue.clone(),
+            sockets: self.sockets.clone(),
         };
         servers::start(&self.options, plan, &self.tasks).await?;
         self.health.add_target("grpc-api-server").ready();
@@ -449,10 +529,13 @@ impl Run {
 
     async fn shut_down(&self) {
         tracing::info!(target: SCOPE, "Dapr is shutting down");
-        self.api.bindings.stop_inputs().await;
-        self.api.pubsub.stop_subscriptions().await;
+        self.sockets.release();
+        self.api.bindings.stop_inputs_for_good().await;
+        self.api.pubsub.pause_components().await;
+        self.api.pubsub.stop_subscriptions_for_good().await;
         self.api.pubsub.stop_streams().await;
         self.api.configuration.stop();
+        self.processor.outbox.stop();
         // Requests in flight still use the components.
         let limit = self.options.grace.unwrap_or(Duration::MAX);
         self.tasks.stop(limit).await;
@@ -463,6 +546,7 @@ impl Run {
             }
         };
         tokio::join!(self.processor.close_all(), close_resolver);
+        self.tracing.stop(self.options.grace).await;
         tracing::info!(target: SCOPE, "Dapr runtime stopped");
     }
 }
@@ -475,6 +559,9 @@ struct Surroundings {
     metrics: Option<Arc<Catalogue>>,
     tasks: TaskGroup,
     security: Security,
+    /// Who may call our application.
+    access: Option<Arc<AccessGuard>>,
+    tracer: Tracer,
 }
 
 /// The services before they become the API.
@@ -485,8 +572,12 @@ struct Services {
     bindings: BindingsService,
     secrets: SecretsService,
     configuration: ConfigurationService,
+    conversation: ConversationService,
+    crypto: CryptoService,
     lock: LockService,
     metadata: MetadataService,
+    outbox: Outbox,
+    tracer: Tracer,
 }
 
 impl Services {
@@ -497,9 +588,18 @@ impl Services {
         internal_port: u16,
         surroundings: Surroundings,
     ) -> Self {
-        let Surroundings { policies, resiliencies, metrics, tasks, security } = surroundings;
+        let Surroundings { policies, resiliencies, metrics, tasks, security, access, tracer } = surroundings;
         let identity = options.identity.clone();
         let stopping = tasks.clone();
+        let pubsub = PubSubService::new(pubsub::Options {
+            identity: identity.clone(),
+            policies: policies.clone(),
+            tasks: tasks.clone(),
+            skip_programmatic: options.disabled_endpoints.subscribe,
+            tracer: tracer.clone(),
+            metrics: metrics.clone(),
+        });
+        let outbox = Outbox::new(outbox::Options { identity: identity.clone(), pubsub: pubsub.clone() });
         Self {
             invoke: InvokeService::new(invoke::Options {
                 identity: identity.clone(),
@@ -510,6 +610,7 @@ impl Services {
                 max_header_list: servers::grpc_header_list(options),
                 policies: policies.clone(),
                 security: Some(security),
+                access,
                 tasks: tasks.clone(),
                 metrics: metrics.clone(),
             }),
@@ -517,19 +618,21 @@ impl Services {
                 identity: identity.clone(),
                 policies: policies.clone(),
                 metrics: metrics.clone(),
+                outbox: Some(outbox.clone()),
             }),
-            pubsub: PubSubService::new(pubsub::Options {
-                identity: identity.clone(),
-                policies: policies.clone(),
-                tasks: tasks.clone(),
-                skip_programmatic: options.disabled_endpoints.subscribe,
-                metrics: metrics.clone(),
-            }),
+            pubsub,
+            outbox,
+            crypto: CryptoService::new(crypto::Options { policies: policies.clone(), metrics: metrics.clone() }),
             bindings: BindingsService::new(bindings::Options {
                 identity: identity.clone(),
                 policies: policies.clone(),
                 tasks,
                 options_timeout: options.binding_options_timeout,
+                tracer: tracer.clone(),
+                metrics: metrics.clone(),
+            }),
+            conversation: ConversationService::new(conversation::Options {
+                policies: policies.clone(),
                 metrics: metrics.clone(),
             }),
             configuration: ConfigurationService::new(configuration::Options {
@@ -540,7 +643,7 @@ impl Services {
             lock: LockService::new(lock::Options { identity: identity.clone(), policies: policies.clone() }),
             secrets: SecretsService::new(secrets::Options {
                 scopes: config.secrets.scopes.clone(),
-                policies,
+                policies: policies.clone(),
                 metrics,
             }),
             metadata: MetadataService::new(metadata::Options {
@@ -549,7 +652,9 @@ impl Services {
                 enabled_features: config.enabled_features().into_iter().map(str::to_owned).collect(),
                 app_connection: connection(options),
                 resiliencies,
+                policies,
             }),
+            tracer,
         }
     }
 
@@ -562,10 +667,14 @@ impl Services {
             bindings: self.bindings,
             secrets: self.secrets,
             configuration: self.configuration,
+            conversation: self.conversation,
+            crypto: self.crypto,
             lock: self.lock,
             metadata: self.metadata,
             health,
+            tracer: self.tracer,
             control: Control::default(),
+            proto_messages: http_api::ProtoMessages::default(),
             placement_configured: !options.placement_address.is_empty(),
             scheduler_configured: !options.scheduler_addresses.is_empty(),
         }
@@ -604,25 +713,4 @@ fn connection(options: &Options) -> AppConnection {
             threshold: h.threshold,
         }),
     }
-}
-
-fn declared(subscription: Subscription) -> Result<Route, String> {
-    let (name, source) = (subscription.name.clone(), subscription.source.to_string());
-    let mut rules: Vec<(String, String)> =
-        subscription.routes.rules.into_iter().map(|r| (r.matches, r.path)).collect();
-    if !subscription.routes.default.is_empty() {
-        rules.push((String::new(), subscription.routes.default));
-    }
-    let bulk = &subscription.bulk_subscribe;
-    let description = Description {
-        pubsub: subscription.pubsub_name,
-        topic: subscription.topic,
-        metadata: subscription.metadata,
-        rules,
-        dead_letter_topic: subscription.dead_letter_topic,
-        bulk: pubsub::bulk_settings(bulk.enabled, bulk.max_messages_count, bulk.max_await_duration_ms),
-    };
-    description.compile(pubsub::Origin::Declarative).map_err(|e| {
-        format!("failed to load declarative subscriptions: subscription {name} in {source}: {e}")
-    })
 }

@@ -13,6 +13,8 @@ use dapr_kernel::AppIdentity;
 use dapr_security::provider::{self, TokenSource};
 use dapr_telemetry::logging::{Format, Level};
 
+use crate::trace_export::Variables;
+
 pub use flags::flag_set;
 
 const DEFAULT_BODY: i64 = 4 << 20;
@@ -55,6 +57,8 @@ pub struct Options {
     pub allowed_origins: String,
     pub disabled_endpoints: DisabledEndpoints,
     pub binding_options_timeout: Duration,
+    /// Time between two full comparisons of resources; zero for the default.
+    pub reconcile_interval: Duration,
     pub placement_address: String,
     pub scheduler_addresses: Vec<String>,
     /// Identity and mTLS.
@@ -67,6 +71,8 @@ pub struct Options {
     pub components_sockets_folder: PathBuf,
     /// `DAPR_HTTP_DISABLE_H2C`.
     pub disable_h2c: bool,
+    /// `OTEL_*`.
+    pub otel: Variables,
 }
 
 #[derive(Clone, Debug)]
@@ -213,6 +219,7 @@ fn options(m: &Matches, env: Env<'_>) -> Result<Options, OptionsError> {
         binding_options_timeout: Some(m.duration("app-binding-options-timeout"))
             .filter(|d| !d.is_zero())
             .unwrap_or(Duration::from_secs(3)),
+        reconcile_interval: m.duration("hot-reload-reconcile-interval"),
         placement_address: placement(m),
         scheduler_addresses: scheduler(m, env),
         security: security(m, env, app_id, namespace.as_deref()),
@@ -224,6 +231,7 @@ fn options(m: &Matches, env: Env<'_>) -> Result<Options, OptionsError> {
             .unwrap_or_else(|| DEFAULT_SOCKETS_FOLDER.to_owned())
             .into(),
         disable_h2c: env("DAPR_HTTP_DISABLE_H2C").is_some_and(|v| dapr_gocompat::bools::is_truthy(&v)),
+        otel: Variables::read(env),
     })
 }
 
