@@ -181,8 +181,8 @@ fn registration(
             let checks = match fields.get("checks") {
                 Value::Array(checks) if !checks.is_empty() => json!(checks),
                 _ => {
-                    let shown = if instance.address.is_ipv6() { format!("[{host}]") } else { host.clone() };
-                    let url = format!("http://{shown}:{}/v1.0/healthz?appid={app_id}", instance.http_port);
+                    let own = std::net::SocketAddr::new(instance.address, instance.http_port);
+                    let url = format!("http://{own}/v1.0/healthz?appid={app_id}");
                     json!([{
                         "Name": "Dapr Health Status",
                         "CheckID": format!("daprHealth:{id}"),
