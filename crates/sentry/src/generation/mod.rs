@@ -1,6 +1,9 @@
 //! One life of the authority: from its files to its servers. A change of the
 //! files ends it and begins the next in the same process.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
