@@ -8,7 +8,6 @@ use dapr_security::acl::{AccessControl, Basis, Protocol, denial};
 use dapr_security::spiffe::SpiffeId;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_wire::common::v1::http_extension::Verb;
-use dapr_wire::internals::v1::InternalInvokeRequest;
 
 /// A refused call; the text is for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,20 +28,10 @@ impl AccessGuard {
         Self { list, app, metrics }
     }
 
-    /// Whether `caller` may make the call that `head` begins; `method` is its
-    /// normalised method.
-    pub fn admit_call(
-        &self,
-        caller: Option<&SpiffeId>,
-        head: &InternalInvokeRequest,
-        method: &str,
-    ) -> Result<(), Denied> {
-        let extension = || head.message.as_ref()?.http_extension.as_ref();
-        let verb = match self.app {
-            Protocol::Grpc => None,
-            Protocol::Http if head.metadata.is_empty() => None,
-            Protocol::Http => extension().map(|e| e.verb()).filter(|v| *v != Verb::None),
-        };
+    /// Whether `caller` may call the normalised `method`. The verb is that of
+    /// the message, `None` in one without metadata.
+    pub fn admit_call(&self, caller: Option<&SpiffeId>, verb: Verb, method: &str) -> Result<(), Denied> {
+        let verb = (self.app == Protocol::Http && verb != Verb::None).then_some(verb);
         self.admit(caller, method, verb.map(|v| v.as_str_name()), self.app)
     }
 
@@ -81,8 +70,6 @@ impl AccessGuard {
 #[cfg(test)]
 mod tests {
     use dapr_security::acl::{AppPolicySpec, OperationSpec, Spec};
-    use dapr_wire::common::v1::{HttpExtension, InvokeRequest};
-    use dapr_wire::internals::v1::ListStringValue;
     use proptest::prelude::*;
 
     use super::super::normalize;
@@ -116,38 +103,21 @@ mod tests {
         SpiffeId::parse("spiffe://public/ns/default/caller").unwrap()
     }
 
-    fn head(verb: Option<Verb>, metadata: bool) -> InternalInvokeRequest {
-        let extension = verb.map(|verb| HttpExtension { verb: verb.into(), querystring: String::new() });
-        let mut head = InternalInvokeRequest {
-            message: Some(InvokeRequest { http_extension: extension, ..InvokeRequest::default() }),
-            ..InternalInvokeRequest::default()
-        };
-        if metadata {
-            head.metadata.insert("user-agent".into(), ListStringValue { values: vec!["x".into()] });
-        }
-        head
-    }
-
     /// As a request of `raw`, the part of an HTTP path after `/method/`, ends:
     /// `None` when it is refused before the list is asked.
     fn over_http(guard: &AccessGuard, raw: &str, verb: Verb) -> Option<Result<(), Denied>> {
         let decoded = percent_encoding::percent_decode_str(raw).decode_utf8_lossy();
         let method = normalize(&decoded).ok()?;
-        Some(guard.admit_call(Some(&caller()), &head(Some(verb), true), &method))
+        Some(guard.admit_call(Some(&caller()), verb, &method))
     }
 
     #[test]
-    fn the_verb_needs_metadata_an_extension_and_an_http_application() {
+    fn the_verb_counts_for_http_applications() {
         let http = guard("deny", &[("/op", "POST", "allow")], Protocol::Http);
         let id = caller();
-        assert_eq!(http.admit_call(Some(&id), &head(Some(Verb::Post), true), "op"), Ok(()));
-        for (verb, metadata, name) in [
-            (Some(Verb::Post), false, "NONE"),
-            (None, true, "NONE"),
-            (Some(Verb::None), true, "NONE"),
-            (Some(Verb::Put), true, "PUT"),
-        ] {
-            let denied = http.admit_call(Some(&id), &head(verb, metadata), "op").unwrap_err();
+        assert_eq!(http.admit_call(Some(&id), Verb::Post, "op"), Ok(()));
+        for (verb, name) in [(Verb::None, "NONE"), (Verb::Put, "PUT")] {
+            let denied = http.admit_call(Some(&id), verb, "op").unwrap_err();
             assert_eq!(
                 denied.to_string(),
                 format!(
@@ -156,8 +126,8 @@ mod tests {
             );
         }
         let grpc = guard("deny", &[("/op", "POST", "allow")], Protocol::Grpc);
-        assert_eq!(grpc.admit_call(Some(&id), &head(None, true), "op"), Ok(()));
-        assert!(grpc.admit_call(Some(&id), &head(None, true), "Op").is_err());
+        assert_eq!(grpc.admit_call(Some(&id), Verb::None, "op"), Ok(()));
+        assert!(grpc.admit_call(Some(&id), Verb::None, "Op").is_err());
     }
 
     #[test]

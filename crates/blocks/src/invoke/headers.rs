@@ -1,13 +1,16 @@
 //! Headers on their way between callers, sidecars and applications
 //! (api.md §7.4).
 
-use std::collections::HashMap;
-
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use dapr_wire::internals::v1::ListStringValue;
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::wire::ReceivedMetadata;
+
+const DESTINATION_APP_ID: HeaderName = HeaderName::from_static("destination-app-id");
+const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 /// Whether a header belongs to one connection only.
 pub fn is_hop_by_hop(name: &str) -> bool {
@@ -67,73 +70,77 @@ pub enum Spelling {
     Lower,
 }
 
-/// Headers as the sidecar-to-sidecar protocol carries them.
-pub fn to_wire(headers: &HeaderMap, spelling: Spelling) -> HashMap<String, ListStringValue> {
-    let mut out = HashMap::with_capacity(headers.keys_len() + 4);
-    for name in headers.keys() {
-        let values = headers.get_all(name).iter().map(text).collect();
-        let key = match spelling {
-            Spelling::Canonical => dapr_gocompat::header::canonical_key(name.as_str()),
-            Spelling::Lower => name.as_str().to_owned(),
-        };
-        out.insert(key, ListStringValue { values });
-    }
-    out
-}
-
-/// Header bytes as text; bytes outside UTF-8 are replaced, as a Go string in
-/// a protobuf message could not hold them either.
-fn text(value: &HeaderValue) -> String {
-    String::from_utf8_lossy(value.as_bytes()).into_owned()
-}
-
 /// The headers of a message between sidecars, as an application or caller is
 /// to see them: no hop-by-hop, binary or length headers, reserved names
 /// prefixed, one `baggage` value.
 ///
 /// Binary values stay, as bytes, when `keep_binary` is set: gRPC peers.
-pub fn from_wire(wire: HashMap<String, ListStringValue>, keep_binary: bool) -> HeaderMap {
+pub fn from_wire(wire: &ReceivedMetadata, keep_binary: bool) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(wire.len() + 4);
-    for (key, list) in wire {
-        let key = key.to_ascii_lowercase();
-        let binary = key.ends_with("-bin");
-        if key == CONTENT_TYPE.as_str() || key == "destination-app-id" || (binary && !keep_binary) {
+    let mut connection = false;
+    for (key, values) in wire.iter() {
+        let Some(name) = header_name(key) else { continue };
+        let binary = name.as_str().ends_with("-bin");
+        if name == CONTENT_TYPE || name == DESTINATION_APP_ID || (binary && !keep_binary) {
             continue;
         }
-        let Some(name) = header_name(&key) else { continue };
-        let limit = if key == "baggage" { 1 } else { usize::MAX };
-        for value in list.values.into_iter().take(limit) {
+        if name == CONNECTION {
+            connection = true;
+        } else if is_hop_by_hop(name.as_str()) {
+            continue;
+        }
+        let limit = if name == BAGGAGE { 1 } else { usize::MAX };
+        for value in values.take(limit) {
             if let Some(value) = header_value(value, binary) {
                 out.append(name.clone(), value);
             }
         }
     }
-    strip_hop_by_hop(&mut out);
+    if connection {
+        strip_hop_by_hop(&mut out);
+    }
     out
 }
 
-fn header_name(key: &str) -> Option<HeaderName> {
-    match key.strip_prefix(':') {
-        Some(pseudo) => format!("dapr-{pseudo}").parse().ok(),
-        None if key.starts_with("grpc-") && !key.ends_with("-bin") => format!("dapr-{key}").parse().ok(),
-        None => key.parse().ok(),
+fn header_name(key: &[u8]) -> Option<HeaderName> {
+    let renamed = |rest: &[u8]| HeaderName::from_bytes(&[b"dapr-", rest].concat()).ok();
+    match key.strip_prefix(b":") {
+        Some(pseudo) => renamed(pseudo),
+        None => {
+            let name = HeaderName::from_bytes(key).ok()?;
+            let reserved = name.as_str().starts_with("grpc-") && !name.as_str().ends_with("-bin");
+            if reserved { renamed(name.as_str().as_bytes()) } else { Some(name) }
+        }
     }
 }
 
-fn header_value(value: String, binary: bool) -> Option<HeaderValue> {
+fn header_value(value: Bytes, binary: bool) -> Option<HeaderValue> {
     if binary {
         let raw = STANDARD.decode(&value).or_else(|_| STANDARD_NO_PAD.decode(&value)).ok()?;
         return HeaderValue::from_str(&STANDARD_NO_PAD.encode(raw)).ok();
     }
-    HeaderValue::try_from(value).ok()
+    HeaderValue::from_maybe_shared(value).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use dapr_wire::internals::v1::{InternalInvokeRequest, ListStringValue};
+    use prost::Message;
+
+    use super::super::wire::ReceivedRequest;
     use super::*;
 
-    fn list(values: &[&str]) -> ListStringValue {
-        ListStringValue { values: values.iter().map(|v| (*v).to_owned()).collect() }
+    fn received(list: &[(&str, &[&str])]) -> HeaderMap {
+        let metadata = list
+            .iter()
+            .map(|(key, values)| {
+                let values = values.iter().map(|v| (*v).to_owned()).collect();
+                ((*key).to_owned(), ListStringValue { values })
+            })
+            .collect();
+        let request = InternalInvokeRequest { metadata, ..InternalInvokeRequest::default() };
+        let request = ReceivedRequest::decode(request.encode_to_vec().into()).unwrap();
+        from_wire(&request.metadata, false)
     }
 
     #[test]
@@ -148,28 +155,24 @@ mod tests {
     }
 
     #[test]
-    fn names_from_http_are_canonical_and_values_keep_their_number() {
-        let mut h = HeaderMap::new();
-        h.append("x-many", "a".parse().unwrap());
-        h.append("x-many", "b".parse().unwrap());
-        let wire = to_wire(&h, Spelling::Canonical);
-        assert_eq!(wire["X-Many"], list(&["a", "b"]));
-        let back = from_wire(wire, false);
-        assert_eq!(back.get_all("x-many").iter().count(), 2);
+    fn values_keep_their_number() {
+        let headers = received(&[("X-Many", &["a", "b"])]);
+        assert_eq!(headers.get_all("x-many").iter().count(), 2);
     }
 
     #[test]
     fn what_an_application_does_not_see() {
-        let wire = HashMap::from([
-            ("Content-Type".to_owned(), list(&["a/b"])),
-            ("Destination-App-Id".to_owned(), list(&["x"])),
-            ("trace-bin".to_owned(), list(&["AAAA"])),
-            ("Transfer-Encoding".to_owned(), list(&["chunked"])),
-            (":authority".to_owned(), list(&["h"])),
-            ("grpc-timeout".to_owned(), list(&["1S"])),
-            ("Baggage".to_owned(), list(&["a=1", "b=2"])),
+        let headers = received(&[
+            ("Content-Type", &["a/b"]),
+            ("Destination-App-Id", &["x"]),
+            ("trace-bin", &["AAAA"]),
+            ("Transfer-Encoding", &["chunked"]),
+            ("Connection", &["X-Once"]),
+            ("X-Once", &["1"]),
+            (":authority", &["h"]),
+            ("grpc-timeout", &["1S"]),
+            ("Baggage", &["a=1", "b=2"]),
         ]);
-        let headers = from_wire(wire, false);
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["baggage", "dapr-authority", "dapr-grpc-timeout"]);

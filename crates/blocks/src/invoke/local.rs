@@ -6,22 +6,19 @@ use dapr_errors::Code;
 use dapr_security::spiffe::SpiffeId;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_telemetry::trace::{GRPC_TRACE_BIN, Span, propagation};
-use dapr_transport::grpc::{self, Reader};
+use dapr_transport::grpc::{self, FrameError, Reader};
 use dapr_transport::{Body, BoxError};
 use dapr_wire::common::v1::http_extension::Verb;
-use dapr_wire::common::v1::{InvokeResponse as WireAnswer, StreamPayload};
-use dapr_wire::internals::v1::{
-    InternalInvokeRequest, InternalInvokeRequestStream, InternalInvokeResponse, InternalInvokeResponseStream,
-    ListStringValue, Status as WireStatus,
-};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
-use prost::Message;
 
 use super::access::AccessGuard;
-use super::headers::{Spelling, from_wire, to_wire};
+use super::headers::{Spelling, from_wire};
 use super::method::normalize;
 use super::service::status_number;
+use super::wire::{
+    self, Metadata, Payload, Received, ReceivedMessage, ReceivedMetadata, ReceivedRequest, ResponseHead,
+};
 
 /// Answers up to this size travel with their head in one message.
 const WHOLE_ANSWER: u64 = 64 * 1024;
@@ -74,19 +71,18 @@ async fn stream(
 ) -> Result<Response<Body>, Refusal> {
     let channel = channel.ok_or_else(|| Refusal::new(Code::Internal, "app channel is not initialized"))?;
     let mut reader = Reader::new(body, limit);
-    let first = reader
-        .next::<InternalInvokeRequestStream>()
-        .await
-        .map_err(|e| Refusal::new(Code::Internal, e.to_string()))?
-        .unwrap_or_default();
-    let head = first
-        .request
-        .filter(|r| !r.metadata.is_empty() && r.message.is_some())
-        .ok_or_else(|| invalid("request does not contain the required fields in the leading chunk"))?;
+    let first = reader.next_bytes().await.map_err(|e| unreadable(&e))?.unwrap_or_default();
+    let first = Received::decode(first).map_err(|e| unreadable(&FrameError::from(e)))?;
+    let head = ReceivedRequest::decode(first.head.unwrap_or_default())
+        .map_err(|e| unreadable(&FrameError::from(e)))?;
+    let (metadata, message) = match (head.metadata, head.message) {
+        (metadata, Some(message)) if !metadata.is_empty() => (metadata, message),
+        _ => return Err(invalid("request does not contain the required fields in the leading chunk")),
+    };
     let body = request_body(first.payload, reader).map_err(|e| invalid(&e.to_string()))?;
-    let method = called.admit(&head)?;
-    let caller = metrics.map(|metrics| Caller::received(metrics, &head));
-    let mut request = to_request(head, method, body)?;
+    let method = called.admit(&metadata, &message)?;
+    let caller = metrics.map(|metrics| Caller::received(metrics, &metadata));
+    let mut request = to_request(&metadata, message, method, body)?;
     called.name(&mut request);
     let wants_events = request.headers.get(header::ACCEPT).is_some_and(|v| v == "text/event-stream");
     let answer = channel
@@ -113,9 +109,10 @@ struct Caller<'a> {
 
 impl<'a> Caller<'a> {
     /// Counts a request that has arrived.
-    fn received(metrics: &'a Catalogue, head: &InternalInvokeRequest) -> Self {
-        let ids = head.metadata.get("dapr-caller-app-id");
-        let id = ids.and_then(|list| list.values.first()).map_or("unknown", String::as_str).to_owned();
+    fn received(metrics: &'a Catalogue, metadata: &ReceivedMetadata) -> Self {
+        let id = metadata
+            .get("dapr-caller-app-id")
+            .map_or_else(|| "unknown".to_owned(), |id| String::from_utf8_lossy(&id).into_owned());
         metrics.invocation.request_received(&id);
         Self { metrics, id }
     }
@@ -142,12 +139,13 @@ pub struct Called<'a> {
 impl Called<'_> {
     /// The normalised method, which the application gets, if the caller may
     /// call it.
-    fn admit(&self, head: &InternalInvokeRequest) -> Result<String, Refusal> {
-        let given = head.message.as_ref().map(|m| m.method.as_str()).unwrap_or_default();
-        let method = normalize(given).map_err(|e| Refusal::new(Code::InvalidArgument, e.to_string()))?;
+    fn admit(&self, metadata: &ReceivedMetadata, message: &ReceivedMessage) -> Result<String, Refusal> {
+        let method =
+            normalize(&message.method).map_err(|e| Refusal::new(Code::InvalidArgument, e.to_string()))?;
         if let Some(access) = self.access {
+            let verb = if metadata.is_empty() { Verb::None } else { message.verb() };
             access
-                .admit_call(self.caller, head, &method)
+                .admit_call(self.caller, verb, &method)
                 .map_err(|denied| Refusal::new(Code::PermissionDenied, denied.0))?;
         }
         Ok(method)
@@ -170,36 +168,40 @@ impl Called<'_> {
     }
 }
 
+fn unreadable(error: &FrameError) -> Refusal {
+    Refusal::new(Code::Internal, error.to_string())
+}
+
 fn invalid(reason: &str) -> Refusal {
     Refusal::new(Code::InvalidArgument, format!("parsing InternalInvokeRequest error: {reason}"))
 }
 
 /// `method` is normalised.
-fn to_request(head: InternalInvokeRequest, method: String, body: Body) -> Result<InvokeRequest, Refusal> {
-    let message = head.message.unwrap_or_default();
-    let extension = message.http_extension.unwrap_or_default();
-    let origin = if is_grpc(&head.metadata) { Origin::Grpc } else { Origin::Http };
-    let mut headers = from_wire(head.metadata, origin == Origin::Grpc);
+fn to_request(
+    metadata: &ReceivedMetadata,
+    message: ReceivedMessage,
+    method: String,
+    body: Body,
+) -> Result<InvokeRequest, Refusal> {
+    let origin = if is_grpc(metadata) { Origin::Grpc } else { Origin::Http };
+    let mut headers = from_wire(metadata, origin == Origin::Grpc);
     if body.as_full().is_some() || http_body::Body::is_end_stream(&body) {
         headers.remove(header::CONTENT_LENGTH);
     }
     Ok(InvokeRequest {
         method,
-        verb: method_of(extension.verb())?,
-        query: extension.querystring,
+        verb: method_of(message.verb())?,
+        query: message.query,
         headers,
-        content_type: HeaderValue::from_str(&message.content_type).ok().filter(|v| !v.is_empty()),
-        type_url: message.data.map(|d| d.type_url).unwrap_or_default(),
+        content_type: HeaderValue::from_maybe_shared(message.content_type).ok().filter(|v| !v.is_empty()),
+        type_url: message.type_url,
         origin,
         body,
     })
 }
 
-fn is_grpc(metadata: &std::collections::HashMap<String, ListStringValue>) -> bool {
-    metadata
-        .get("content-type")
-        .and_then(|list| list.values.first())
-        .is_some_and(|v| v.starts_with("application/grpc"))
+fn is_grpc(metadata: &ReceivedMetadata) -> bool {
+    metadata.get("content-type").is_some_and(|v| v.starts_with(b"application/grpc"))
 }
 
 fn method_of(verb: Verb) -> Result<Method, Refusal> {
@@ -217,7 +219,7 @@ fn method_of(verb: Verb) -> Result<Method, Refusal> {
 }
 
 /// A body that is complete with its first message is passed on whole.
-fn request_body(first: Option<StreamPayload>, mut reader: Reader) -> Result<Body, BoxError> {
+fn request_body(first: Option<Payload>, mut reader: Reader) -> Result<Body, BoxError> {
     let mut expected = 0u64;
     let mut ready = take(first, &mut expected)?;
     let mut pending = None;
@@ -240,8 +242,9 @@ fn request_body(first: Option<StreamPayload>, mut reader: Reader) -> Result<Body
                     None => reader.next_bytes().await?,
                 };
                 let Some(bytes) = bytes else { return Ok::<_, BoxError>(None) };
-                let chunk = InternalInvokeRequestStream::decode(bytes)?;
-                if chunk.request.is_some_and(|r| !r.metadata.is_empty() || r.message.is_some()) {
+                let chunk = Received::decode(bytes)?;
+                let head = ReceivedRequest::decode(chunk.head.unwrap_or_default())?;
+                if !head.metadata.is_empty() || head.message.is_some() {
                     return Err("request metadata found in non-leading chunk".into());
                 }
                 let data = take(chunk.payload, &mut expected)?;
@@ -253,7 +256,7 @@ fn request_body(first: Option<StreamPayload>, mut reader: Reader) -> Result<Body
     )))
 }
 
-fn take(payload: Option<StreamPayload>, expected: &mut u64) -> Result<Bytes, BoxError> {
+fn take(payload: Option<Payload>, expected: &mut u64) -> Result<Bytes, BoxError> {
     let Some(payload) = payload else { return Ok(Bytes::new()) };
     if payload.seq != *expected {
         return Err(
@@ -264,57 +267,41 @@ fn take(payload: Option<StreamPayload>, expected: &mut u64) -> Result<Bytes, Box
     Ok(payload.data)
 }
 
-async fn respond(answer: InvokeResponse) -> Response<Body> {
-    let (head, body) = wire_head(answer);
-    let whole = match body.length() {
-        Some(len) if len <= WHOLE_ANSWER => Some(body),
-        _ => return grpc_response(stream_answer(head, body)),
-    };
-    let data = match whole.unwrap_or_default().collect().await {
-        Ok(data) => data,
-        Err(error) => return Refusal::new(Code::Internal, error.to_string()).into_response(),
-    };
-    let payload = (!data.is_empty()).then_some(StreamPayload { data, seq: 0 });
-    let message = InternalInvokeResponseStream { response: Some(head), payload };
-    grpc_response(futures::stream::iter([Ok(grpc::frame(&message))]))
+async fn respond(mut answer: InvokeResponse) -> Response<Body> {
+    let body = std::mem::take(&mut answer.body);
+    let whole = body.length().is_some_and(|len| len <= WHOLE_ANSWER);
+    if !whole {
+        let head = futures::stream::iter([Ok(wire::response_frame(&wire_head(&answer, b""), None))]);
+        return grpc_response(futures::StreamExt::chain(head, super::peer::payloads(body)));
+    }
+    match body.collect().await {
+        Err(error) => Refusal::new(Code::Internal, error.to_string()).into_response(),
+        Ok(data) => {
+            let payload = (!data.is_empty()).then_some(&data[..]);
+            let message = wire::response_frame(&wire_head(&answer, b""), payload);
+            grpc_response(futures::stream::iter([Ok(message)]))
+        }
+    }
 }
 
-/// The answer without its data, and the data.
-pub(super) fn wire_head(answer: InvokeResponse) -> (InternalInvokeResponse, Body) {
-    let (status, spelling) = match answer.status {
-        Status::Http(code) => (
-            WireStatus { code: i32::from(code), message: String::new(), details: Vec::new() },
-            Spelling::Canonical,
-        ),
+/// The answer without its body; unary answers have their data in the head.
+fn wire_head<'a>(answer: &'a InvokeResponse, data: &'a [u8]) -> ResponseHead<'a> {
+    let (code, message, details, spelling) = match &answer.status {
+        Status::Http(code) => (i32::from(*code), "", Bytes::new(), Spelling::Canonical),
         Status::Grpc { code, message, details } => {
-            let details =
-                dapr_wire::google::rpc::Status::decode(details).map(|s| s.details).unwrap_or_default();
-            (WireStatus { code: code as i32, message, details }, Spelling::Lower)
+            (*code as i32, message.as_str(), details.clone(), Spelling::Lower)
         }
     };
-    let content_type =
-        answer.content_type.as_ref().and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let head = InternalInvokeResponse {
-        status: Some(status),
-        headers: to_wire(&answer.headers, spelling),
-        trailers: to_wire(&answer.trailers, spelling),
-        message: Some(WireAnswer {
-            data: Some(prost_types::Any { type_url: answer.type_url, value: Vec::new() }),
-            content_type,
-        }),
-    };
-    (head, answer.body)
-}
-
-fn stream_answer(
-    head: InternalInvokeResponse,
-    body: Body,
-) -> impl futures::Stream<Item = Result<Bytes, BoxError>> + Send {
-    let first = InternalInvokeResponseStream { response: Some(head), payload: None };
-    let rest = super::peer::payloads(body, |payload| {
-        grpc::frame(&InternalInvokeResponseStream { response: None, payload: Some(payload) })
-    });
-    futures::StreamExt::chain(futures::stream::iter([Ok(grpc::frame(&first))]), rest)
+    ResponseHead {
+        code,
+        message,
+        details,
+        headers: Metadata { headers: &answer.headers, spelling, added: &[] },
+        trailers: Metadata { headers: &answer.trailers, spelling, added: &[] },
+        type_url: &answer.type_url,
+        content_type: answer.content_type.as_ref(),
+        data,
+    }
 }
 
 fn grpc_response(
@@ -377,7 +364,7 @@ pub async fn call_local(
     limit: usize,
 ) -> Response<Body> {
     match unary(channel, metrics, called, body, limit).await {
-        Ok(message) => grpc_response(futures::stream::iter([Ok(grpc::frame(&message))])),
+        Ok(message) => grpc_response(futures::stream::iter([Ok(message)])),
         Err(refusal) => refusal.into_response(),
     }
 }
@@ -388,33 +375,23 @@ async fn unary(
     called: Called<'_>,
     body: Body,
     limit: usize,
-) -> Result<InternalInvokeResponse, Refusal> {
+) -> Result<Bytes, Refusal> {
     let channel = channel.ok_or_else(|| Refusal::new(Code::Internal, "app channel is not initialized"))?;
     let fail = |e: &dyn std::fmt::Display| Refusal::new(Code::Internal, e.to_string());
-    let head: InternalInvokeRequest =
-        Reader::new(body, limit).next().await.map_err(|e| fail(&e))?.unwrap_or_default();
-    let data = head
-        .message
-        .as_ref()
-        .ok_or_else(|| invalid("message is nil"))?
-        .data
-        .as_ref()
-        .map(|any| Bytes::copy_from_slice(&any.value))
-        .unwrap_or_default();
-    let method = called.admit(&head)?;
-    let caller = metrics.map(|metrics| Caller::received(metrics, &head));
-    let mut request = to_request(head, method, Body::from(data))?;
+    let head = Reader::new(body, limit).next_bytes().await.map_err(|e| fail(&e))?.unwrap_or_default();
+    let head = ReceivedRequest::decode(head).map_err(|e| unreadable(&FrameError::from(e)))?;
+    let mut message = head.message.ok_or_else(|| invalid("message is nil"))?;
+    let data = message.data.take().unwrap_or_default();
+    let method = called.admit(&head.metadata, &message)?;
+    let caller = metrics.map(|metrics| Caller::received(metrics, &head.metadata));
+    let mut request = to_request(&head.metadata, message, method, Body::from(data))?;
     called.name(&mut request);
-    let answer = channel
+    let mut answer = channel
         .invoke(request)
         .await
         .inspect(|answer| answered(&caller, status_number(&answer.status)))
         .inspect_err(|_| answered(&caller, Code::Internal as u16))
         .map_err(|e| Refusal::new(Code::Internal, format!("error invoking app channel: {e}")))?;
-    let (mut head, body) = wire_head(answer);
-    let data = body.collect().await.map_err(|e| fail(&e))?;
-    if let Some(any) = head.message.as_mut().and_then(|m| m.data.as_mut()) {
-        any.value = data.to_vec();
-    }
-    Ok(head)
+    let data = std::mem::take(&mut answer.body).collect().await.map_err(|e| fail(&e))?;
+    Ok(wire::unary_response_frame(&wire_head(&answer, &data)))
 }

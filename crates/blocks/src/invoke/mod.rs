@@ -9,10 +9,11 @@ mod method;
 mod peer;
 mod service;
 mod target;
+mod wire;
 
 pub use access::{AccessGuard, Denied};
 pub use dapr_app_channel::verb;
-pub use headers::{Spelling, from_wire, is_hop_by_hop, strip_hop_by_hop, to_wire};
+pub use headers::{is_hop_by_hop, strip_hop_by_hop};
 pub use local::{Called, call_local, serve_stream};
 pub use method::{InvalidMethod, normalize, normalized};
 pub use peer::CALL_LOCAL_STREAM;

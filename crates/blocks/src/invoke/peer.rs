@@ -6,15 +6,11 @@ use dapr_errors::Code;
 use dapr_transport::client::{ClientError, H2Channel};
 use dapr_transport::grpc::{self, FrameError, Reader};
 use dapr_transport::{Body, BoxError};
-use dapr_wire::common::v1::StreamPayload;
-use dapr_wire::internals::v1::{
-    InternalInvokeRequest, InternalInvokeRequestStream, InternalInvokeResponseStream,
-};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, header};
-use prost::Message;
 
 use super::headers::from_wire;
+use super::wire::{self, Payload, Received, ReceivedResponse, RequestHead};
 
 pub const CALL_LOCAL_STREAM: &str = "/dapr.proto.internals.v1.ServiceInvocation/CallLocalStream";
 
@@ -36,16 +32,15 @@ impl From<ClientError> for PeerError {
     }
 }
 
-/// Calls `head` with `body` on the peer and returns as soon as the answer's
+/// Sends a [`request_body`] to the peer and returns as soon as the answer's
 /// head is there; its body streams.
 pub async fn call(
     channel: &H2Channel,
-    head: InternalInvokeRequest,
-    body: Body,
+    request: Body,
     outgoing: HeaderMap,
     limit: usize,
 ) -> Result<InvokeResponse, PeerError> {
-    let mut request = Request::new(request_body(head, body));
+    let mut request = Request::new(request);
     *request.uri_mut() = http::Uri::from_static(CALL_LOCAL_STREAM);
     *request.method_mut() = http::Method::POST;
     *request.headers_mut() = outgoing;
@@ -54,14 +49,15 @@ pub async fn call(
     let (parts, body) = channel.send(request).await?.into_parts();
     refused(&parts.headers)?;
     let mut reader = Reader::new(body, limit);
-    let first = match reader.next::<InternalInvokeResponseStream>().await {
-        Ok(Some(first)) => first,
+    let first = match reader.next_bytes().await {
+        Ok(Some(first)) => Received::decode(first).map_err(FrameError::from),
         Ok(None) => {
             refused(reader.trailers().unwrap_or(&HeaderMap::new()))?;
             return Err(internal("no response received from stream"));
         }
-        Err(error) => return Err(PeerError::Unreachable(error.to_string())),
+        Err(error) => Err(error),
     };
+    let first = first.map_err(|e| PeerError::Unreachable(e.to_string()))?;
     answer(first, reader)
 }
 
@@ -78,36 +74,27 @@ fn internal(message: &str) -> PeerError {
 }
 
 /// A body that is all here travels with the head in one message.
-fn request_body(head: InternalInvokeRequest, body: Body) -> Body {
-    let mut first = InternalInvokeRequestStream { request: Some(head), payload: None };
+pub fn request_body(head: &RequestHead<'_>, body: Body) -> Body {
     if http_body::Body::is_end_stream(&body) {
-        return Body::from(grpc::frame(&first));
+        return Body::from(wire::request_frame(head, None));
     }
     if let Some(data) = body.as_full() {
-        first.payload = Some(StreamPayload { data: data.clone(), seq: 0 });
-        return Body::from(grpc::frame(&first));
+        return Body::from(wire::request_frame(head, Some(data)));
     }
-    let frames = payloads(body, |payload| {
-        grpc::frame(&InternalInvokeRequestStream { request: None, payload: Some(payload) })
-    });
-    let head = futures::stream::once(std::future::ready(Ok(grpc::frame(&first))));
-    Body::from_stream(futures::StreamExt::chain(head, frames))
+    let head = futures::stream::once(std::future::ready(Ok(wire::request_frame(head, None))));
+    Body::from_stream(futures::StreamExt::chain(head, payloads(body)))
 }
 
 /// Turns a body's frames into numbered, framed payload messages.
-pub(super) fn payloads(
-    body: Body,
-    wrap: impl Fn(StreamPayload) -> Bytes + Send + 'static,
-) -> impl futures::Stream<Item = Result<Bytes, BoxError>> + Send {
+pub(super) fn payloads(body: Body) -> impl futures::Stream<Item = Result<Bytes, BoxError>> + Send {
     use http_body_util::BodyExt;
-    futures::stream::unfold((body, 0u64, wrap), |(mut body, seq, wrap)| async move {
+    futures::stream::unfold((body, 0u64), |(mut body, seq)| async move {
         loop {
             match body.frame().await? {
-                Err(error) => return Some((Err(error.into()), (Body::empty(), seq, wrap))),
+                Err(error) => return Some((Err(error.into()), (Body::empty(), seq))),
                 Ok(frame) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => {
-                        let message = wrap(StreamPayload { data, seq });
-                        return Some((Ok(message), (body, seq + 1, wrap)));
+                        return Some((Ok(wire::payload_frame(&data, seq)), (body, seq + 1)));
                     }
                     _ => continue,
                 },
@@ -116,41 +103,32 @@ pub(super) fn payloads(
     })
 }
 
-fn answer(first: InternalInvokeResponseStream, mut reader: Reader) -> Result<InvokeResponse, PeerError> {
-    let response = first
-        .response
-        .ok_or_else(|| internal("response does not contain the required fields in the leading chunk"))?;
-    let status = response
-        .status
-        .ok_or_else(|| internal("response does not contain the required fields in the leading chunk"))?;
+fn answer(first: Received, mut reader: Reader) -> Result<InvokeResponse, PeerError> {
+    let missing = || internal("response does not contain the required fields in the leading chunk");
+    let response = ReceivedResponse::decode(first.head.ok_or_else(missing)?)
+        .map_err(|e| PeerError::Unreachable(FrameError::from(e).to_string()))?;
+    let status = response.status.ok_or_else(missing)?;
     let is_http = status.code >= FIRST_HTTP_STATUS;
-    let details = if status.details.is_empty() {
-        Bytes::new()
-    } else {
-        let rich = dapr_wire::google::rpc::Status {
-            code: status.code,
-            message: status.message.clone(),
-            details: status.details,
-        };
-        Bytes::from(rich.encode_to_vec())
-    };
-    let message = response.message.unwrap_or_default();
     Ok(InvokeResponse {
         status: if is_http {
             Status::Http(u16::try_from(status.code).unwrap_or(500))
         } else {
-            Status::Grpc { code: Code::from_i32(status.code), message: status.message, details }
+            Status::Grpc {
+                code: Code::from_i32(status.code),
+                message: status.message,
+                details: status.details,
+            }
         },
-        headers: from_wire(response.headers, !is_http),
-        trailers: from_wire(response.trailers, !is_http),
-        content_type: HeaderValue::from_str(&message.content_type).ok().filter(|v| !v.is_empty()),
-        type_url: message.data.map(|d| d.type_url).unwrap_or_default(),
+        headers: from_wire(&response.headers, !is_http),
+        trailers: from_wire(&response.trailers, !is_http),
+        content_type: HeaderValue::from_maybe_shared(response.content_type).ok().filter(|v| !v.is_empty()),
+        type_url: response.type_url,
         body: response_body(first.payload, &mut reader).unwrap_or_else(|head| stream_rest(head, reader)),
     })
 }
 
 /// The whole body when the peer sent it in one go; what came so far otherwise.
-fn response_body(first: Option<StreamPayload>, reader: &mut Reader) -> Result<Body, Progress> {
+fn response_body(first: Option<Payload>, reader: &mut Reader) -> Result<Body, Progress> {
     let mut progress = Progress::default();
     progress.take(first).map_err(|error| Progress { failed: Some(error), ..Progress::default() })?;
     match reader.next_bytes().now_or_never() {
@@ -178,7 +156,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn take(&mut self, payload: Option<StreamPayload>) -> Result<(), BoxError> {
+    fn take(&mut self, payload: Option<Payload>) -> Result<(), BoxError> {
         let Some(payload) = payload else { return Ok(()) };
         if payload.seq != self.expected {
             let (seq, expected) = (payload.seq, self.expected);
@@ -221,8 +199,8 @@ async fn advance(progress: &mut Progress, reader: &mut Reader) -> Result<(), Box
     };
     match bytes {
         Some(bytes) => {
-            let chunk = InternalInvokeResponseStream::decode(bytes).map_err(FrameError::from)?;
-            if chunk.response.is_some() {
+            let chunk = Received::decode(bytes).map_err(FrameError::from)?;
+            if chunk.head.is_some() {
                 return Err("response metadata found in non-leading chunk".into());
             }
             progress.take(chunk.payload)

@@ -15,20 +15,19 @@ use dapr_resiliency::{Builtin, Outcome, Policies, Policy, PolicyError, StatusCod
 use dapr_resources::HttpEndpoint;
 use dapr_security::Security;
 use dapr_telemetry::metrics::catalogue::{Catalogue, MessageKind};
-use dapr_telemetry::trace::{TraceContext, propagation};
+use dapr_telemetry::trace::{TRACEPARENT, TraceContext, propagation};
 use dapr_transport::Body;
 use dapr_transport::client::{H2Channel, H2Options};
 use dapr_transport::connect::Destination;
-use dapr_wire::common::v1::{HttpExtension, InvokeRequest as WireRequest};
-use dapr_wire::internals::v1::{ApiVersion, InternalInvokeRequest, ListStringValue};
 use http::{HeaderMap, HeaderValue};
 use parking_lot::RwLock;
 
 use super::access::AccessGuard;
 use super::external::{Endpoint, External};
-use super::headers::{Spelling, to_wire};
+use super::headers::Spelling;
 use super::peer::{self, PeerError};
 use super::target::AppAddress;
+use super::wire::{Metadata, RequestHead};
 
 /// What the service is built from.
 #[derive(Clone)]
@@ -325,22 +324,20 @@ impl InvokeService {
                 Some(body.collect().await.map_err(|e| InvokeError::new(Code::Internal, e.to_string()))?)
             }
             _ => {
-                let head = self.wire_request(id, &request);
-                return self.attempt(id, namespace, head, body).await.map_err(|e| e.0);
+                return self.attempt(id, namespace, &request, body).await.map_err(|e| e.0);
             }
         };
         let data = replay.unwrap_or_default();
-        let head = self.wire_request(id, &request);
         let policies = &self.0.options.policies;
         if policies.has_app(id) {
-            return self.attempt(id, namespace, head, Body::from(data)).await.map_err(|e| e.0);
+            return self.attempt(id, namespace, &request, Body::from(data)).await.map_err(|e| e.0);
         }
         let policy = policies.builtin(Builtin::ServiceRetries);
         let tries = std::sync::atomic::AtomicU32::new(0);
         let outcome = policy
             .run(|attempt| {
                 tries.store(attempt.0, std::sync::atomic::Ordering::Relaxed);
-                self.attempt(id, namespace, head.clone(), Body::from(data.clone()))
+                self.attempt(id, namespace, &request, Body::from(data.clone()))
             })
             .await;
         outcome.map_err(|error| match error {
@@ -358,15 +355,15 @@ impl InvokeService {
         &self,
         id: &str,
         namespace: &str,
-        head: InternalInvokeRequest,
+        request: &InvokeRequest,
         body: Body,
     ) -> Result<InvokeResponse, Attempt> {
         let address = self.resolve(id, namespace).await.map_err(|e| Attempt(e, false))?;
         let channel = self.peer(id, namespace, &address);
         let limit = self.0.options.max_message;
         let started = self.sending(id);
-        let peer_headers = self.peer_headers(&head);
-        let answer = peer::call(&channel, head, body, peer_headers, limit).await;
+        let message = self.peer_message(id, request, body);
+        let answer = peer::call(&channel, message, peer_headers(&request.headers), limit).await;
         self.received(id, started, &answer);
         match answer {
             Ok(answer) => Ok(answer),
@@ -384,57 +381,30 @@ impl InvokeService {
         }
     }
 
-    /// gRPC metadata of a call to a peer: the trace context, which the peer's
-    /// own span continues, is there and not in the message.
-    fn peer_headers(&self, head: &InternalInvokeRequest) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(6);
-        let parent = head.metadata.get("Traceparent").or_else(|| head.metadata.get("traceparent"));
-        if let Some(context) =
-            parent.and_then(|p| p.values.first()).and_then(|p| TraceContext::parse_traceparent(p))
-        {
-            propagation::write_grpc(&context, &mut headers);
-        }
-        headers.insert(http::header::USER_AGENT, HeaderValue::from_static("dapr-sidecar"));
-        headers
-    }
-
-    fn wire_request(&self, callee: &str, request: &InvokeRequest) -> InternalInvokeRequest {
-        let own = self.identity();
+    /// The call as it travels to a peer.
+    fn peer_message(&self, callee: &str, request: &InvokeRequest, body: Body) -> Body {
+        let (own, forwarded) = (self.identity(), &self.0.forwarded);
         let spelling = if request.origin == Origin::Http { Spelling::Canonical } else { Spelling::Lower };
-        let mut metadata = to_wire(&request.headers, spelling);
-        // Where the name exists already the new value follows it.
-        let mut add = |key: &str, value: &str| {
-            metadata
-                .entry(key.to_owned())
-                .or_insert_with(ListStringValue::default)
-                .values
-                .push(value.to_owned());
+        let head = RequestHead {
+            metadata: Metadata {
+                headers: &request.headers,
+                spelling,
+                added: &[
+                    ("X-Forwarded-For", &forwarded.address),
+                    ("X-Forwarded-Host", &forwarded.hostname),
+                    ("Forwarded", &forwarded.element),
+                    ("dapr-caller-app-id", own.app_id()),
+                    ("dapr-caller-namespace", own.namespace()),
+                    ("dapr-callee-app-id", callee),
+                ],
+            },
+            method: &request.method,
+            type_url: &request.type_url,
+            content_type: request.content_type.as_ref(),
+            verb: super::verb(&request.verb) as i32,
+            query: &request.query,
         };
-        add("X-Forwarded-For", &self.0.forwarded.address);
-        add("X-Forwarded-Host", &self.0.forwarded.hostname);
-        add("Forwarded", &self.0.forwarded.element);
-        add("dapr-caller-app-id", own.app_id());
-        add("dapr-caller-namespace", own.namespace());
-        add("dapr-callee-app-id", callee);
-        InternalInvokeRequest {
-            ver: ApiVersion::V1 as i32,
-            metadata,
-            message: Some(WireRequest {
-                method: request.method.clone(),
-                data: Some(prost_types::Any { type_url: request.type_url.clone(), value: Vec::new() }),
-                content_type: request
-                    .content_type
-                    .as_ref()
-                    .and_then(|v| v.to_str().ok())
-                    .unwrap_or_default()
-                    .to_owned(),
-                http_extension: Some(HttpExtension {
-                    verb: super::verb(&request.verb) as i32,
-                    querystring: request.query.clone(),
-                }),
-            }),
-            actor: None,
-        }
+        peer::request_body(&head, body)
     }
 
     /// `host:port` of a sidecar of the application.
@@ -520,6 +490,18 @@ impl InvokeService {
         self.0.addresses.write().remove(&(id.to_owned(), namespace.to_owned()));
         self.0.peers.write().remove(address);
     }
+}
+
+/// gRPC metadata of a call to a peer: the trace context, which the peer's own
+/// span continues, is there and not in the message.
+fn peer_headers(request: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(6);
+    let parent = request.get(TRACEPARENT).and_then(|v| v.to_str().ok());
+    if let Some(context) = parent.and_then(|p| TraceContext::parse_traceparent(p)) {
+        propagation::write_grpc(&context, &mut headers);
+    }
+    headers.insert(http::header::USER_AGENT, HeaderValue::from_static("dapr-sidecar"));
+    headers
 }
 
 /// A failed attempt and whether another may succeed.
