@@ -116,16 +116,16 @@ async fn work(options: Options, stop: Shutdown) -> Result<(), String> {
     let config = config?;
     let folders = folders(&options);
     tracing::info!(target: SCOPE, "Starting watch on filesystem directories: {}", listed(&folders));
-    let mut changes = FileWatch::new(folders.iter().map(PathBuf::as_path)).map_err(|e| e.to_string())?;
+    let changes = FileWatch::new(folders.iter().map(PathBuf::as_path)).map_err(|e| e.to_string())?;
     let plan = Plan { options, config, client, metrics: Metrics::new() };
     while !stop.is_triggered() {
-        run_generation(&plan, &stop, &mut changes).await?;
+        run_generation(&plan, &stop, &changes).await?;
     }
     Ok(())
 }
 
 /// Until `stop` or until the files hold something else than it is made of.
-async fn run_generation(plan: &Plan, stop: &Shutdown, changes: &mut FileWatch) -> Result<(), String> {
+async fn run_generation(plan: &Plan, stop: &Shutdown, changes: &FileWatch) -> Result<(), String> {
     let end = stop.child();
     let (loaded, mut seen) = watch::channel(None);
     let running = generation::run(plan, end.clone(), &loaded);

@@ -51,7 +51,7 @@ impl FileWatch {
     }
 
     /// Waits for a change since the last call.
-    pub async fn changed(&mut self) {
+    pub async fn changed(&self) {
         self.changed.notified().await;
     }
 }
@@ -87,7 +87,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("f");
         fs::write(&file, "a").unwrap();
-        let mut watch = FileWatch::new([folder.path()]).unwrap();
+        let watch = FileWatch::new([folder.path()]).unwrap();
         let before = Fingerprint::of([file.as_path()]);
         fs::write(&file, "b").unwrap();
         tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap();

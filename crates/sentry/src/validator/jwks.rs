@@ -180,7 +180,7 @@ impl JwksKeeper {
     async fn follow_file(&self, path: PathBuf) -> Result<(), String> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // Before the first read, so that no change is missed.
-        let mut changes = FileWatch::new([folder]).map_err(|e| e.to_string())?;
+        let changes = FileWatch::new([folder]).map_err(|e| e.to_string())?;
         self.publish(load(&path)?);
         loop {
             changes.changed().await;
