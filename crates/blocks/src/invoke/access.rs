@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn spelling_a_path_differently_changes_nothing() {
-        let guard = guard("allow", &[("/admin", "*", "deny"), ("/a/*/secret", "*", "deny")], Protocol::Http);
+        let guard = guard("allow", &[("/admin", "*", "deny"), ("/a/b*/secret", "*", "deny")], Protocol::Http);
         for raw in [
             "admin",
             "/admin",

@@ -319,6 +319,7 @@ impl InvokeService {
         mut request: InvokeRequest,
     ) -> Result<InvokeResponse, InvokeError> {
         let body = std::mem::take(&mut request.body);
+        let request = Template::of(request);
         let replay = match body.length() {
             Some(len) if len <= REPLAY_LIMIT => {
                 Some(body.collect().await.map_err(|e| InvokeError::new(Code::Internal, e.to_string()))?)
@@ -355,7 +356,7 @@ impl InvokeService {
         &self,
         id: &str,
         namespace: &str,
-        request: &InvokeRequest,
+        request: &Template,
         body: Body,
     ) -> Result<InvokeResponse, Attempt> {
         let address = self.resolve(id, namespace).await.map_err(|e| Attempt(e, false))?;
@@ -382,7 +383,7 @@ impl InvokeService {
     }
 
     /// The call as it travels to a peer.
-    fn peer_message(&self, callee: &str, request: &InvokeRequest, body: Body) -> Body {
+    fn peer_message(&self, callee: &str, request: &Template, body: Body) -> Body {
         let (own, forwarded) = (self.identity(), &self.0.forwarded);
         let spelling = if request.origin == Origin::Http { Spelling::Canonical } else { Spelling::Lower };
         let head = RequestHead {

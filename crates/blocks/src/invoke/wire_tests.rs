@@ -72,7 +72,10 @@ fn requests_are_what_the_generated_types_read() {
     assert_eq!(request.metadata.get("dapr-callee-app-id").unwrap(), "callee");
     let message = request.message.unwrap();
     assert_eq!((message.method.as_str(), message.query.as_str()), ("orders/new", "a=1"));
-    assert_eq!((&message.content_type[..], message.verb), (&b"text/plain"[..], common::http_extension::Verb::Post as i32));
+    assert_eq!(
+        (&message.content_type[..], message.verb),
+        (&b"text/plain"[..], common::http_extension::Verb::Post as i32)
+    );
 }
 
 #[test]
