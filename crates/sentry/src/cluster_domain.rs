@@ -28,8 +28,8 @@ pub async fn find() -> Result<String, String> {
 
 /// The last `search` line counts.
 fn search_domains(resolver: &str) -> Vec<String> {
-    let lines = resolver.lines().filter_map(|line| line.trim().strip_prefix("search"));
-    let last = lines.filter(|rest| rest.starts_with([' ', '\t'])).next_back().unwrap_or_default();
+    let mut lines = resolver.lines().filter_map(|line| line.trim().strip_prefix("search"));
+    let last = lines.rfind(|rest| rest.starts_with([' ', '\t'])).unwrap_or_default();
     last.split_ascii_whitespace()
         .map(|domain| domain.trim_matches('.').to_owned())
         .filter(|d| !d.is_empty())
