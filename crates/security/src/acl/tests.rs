@@ -199,6 +199,9 @@ fn wildcards() {
         (&["/a/*"], "/a", Some(0)),
         (&["/a/*"], "/a/b/c", None),
         (&["/a/*"], "/a/*", Some(0)),
+        // In the middle a star alone is nothing but itself.
+        (&["/a/*/b"], "/a/x/b", None),
+        (&["/a/*/b"], "/a/*/b", Some(0)),
         (&["/a/**"], "/a/b/c/d", Some(0)),
         (&["/a/**"], "/a", Some(0)),
         (&["/a/**"], "/b", None),
