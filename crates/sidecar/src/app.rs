@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dapr_app_channel::AppChannel;
 use dapr_app_channel::health::{AppHealth, ProbeOptions};
+use dapr_components::middleware::Pipeline;
 use dapr_kernel::AppIdentity;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_telemetry::metrics::catalogue::Catalogue;
@@ -20,6 +21,7 @@ pub fn channel(
     options: &Options,
     health: &AppHealth,
     metrics: Option<Arc<Catalogue>>,
+    pipeline: Pipeline,
     tasks: &TaskGroup,
 ) -> Option<AppChannel> {
     if options.app.port == 0 {
@@ -35,6 +37,7 @@ pub fn channel(
         max_response_head: options.max_header,
         max_message: options.max_body.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
         metrics,
+        pipeline,
     };
     if let Some(limit) = options.app.max_concurrency {
         tracing::info!(target: SCOPE, "app max concurrency set to {limit}");
@@ -64,6 +67,8 @@ pub struct Follower {
     pub channel: Option<AppChannel>,
     pub pubsub: dapr_blocks::pubsub::PubSubService,
     pub bindings: dapr_blocks::bindings::BindingsService,
+    pub outbox: dapr_blocks::outbox::Outbox,
+    pub state: dapr_blocks::state::StateService,
     pub skip_config: bool,
 }
 
@@ -110,6 +115,7 @@ impl Follower {
     async fn resume(&self) {
         self.pubsub.start_subscriptions().await;
         self.bindings.start_inputs().await;
+        self.outbox.start(&self.state).await;
     }
 
     /// Asks an HTTP application for its configuration. Only actors use it, and

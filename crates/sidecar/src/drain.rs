@@ -20,9 +20,9 @@ pub async fn block_shutdown(
         "Blocking graceful shutdown for {} or until app reports unhealthy...",
         format_duration(limit)
     );
-    bindings.stop_inputs().await;
+    bindings.stop_inputs_for_good().await;
     pubsub.pause_components().await;
-    pubsub.stop_subscriptions().await;
+    pubsub.stop_subscriptions_for_good().await;
     let mut changes = health.subscribe();
     let unhealthy = async {
         // A sender that is gone cannot report health any more either.

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use dapr_components::registry::Registry;
 use dapr_kernel::Shutdown;
+use dapr_kernel::workers::Workers;
 use dapr_telemetry::logging::{LogHandle, LogOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::options::{self, LogSettings, Options, OptionsError, Request};
 use crate::sidecar::{Exit, Sidecar};
+use crate::sockets::Sockets;
 use crate::{VERSION, wait};
 
 const SCOPE: &str = "dapr.runtime";
+/// Also of a restart that the sidecar itself asks for.
+const HANGUP: &str = "Received signal 'hangup'; restarting";
 const USAGE: u8 = 2;
 /// Time for the answer to a forced shutdown to leave.
 const FORCE_DELAY: Duration = Duration::from_millis(100);
@@ -100,17 +104,14 @@ fn start(options: Options, log: &LogHandle) -> ExitCode {
     code
 }
 
-/// As many workers as CPUs are granted; one thread when that is one.
+/// The runtime of everything but the connections on other workers.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut builder = if workers == 1 {
-        tokio::runtime::Builder::new_current_thread()
-    } else {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(workers);
-        builder
-    };
-    builder.thread_name("daprd").enable_all().build()
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// As many workers as CPUs are granted.
+fn workers() -> std::io::Result<Workers> {
+    Workers::start(std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Runs sidecars until one ends for good: a hang-up restarts in the process.
@@ -121,9 +122,15 @@ async fn supervise(options: Options, log: &LogHandle) -> ExitCode {
             return ExitCode::from(log.fatal(SCOPE, &format!("cannot listen for signals: {error}")));
         }
     };
+    let workers = match workers() {
+        Ok(workers) => workers,
+        Err(error) => return ExitCode::from(log.fatal(SCOPE, &format!("cannot start the workers: {error}"))),
+    };
+    // A restart refuses nobody: the next sidecar gets the same sockets.
+    let sockets = Sockets::default();
     loop {
-        let registry = registry();
-        match run_once(options.clone(), registry, &mut signals).await {
+        let sidecar = Sidecar::build(options.clone(), registry()).on(workers.clone()).with(sockets.clone());
+        match run_once(sidecar, &sockets, &mut signals).await {
             Exit::Restart => {}
             Exit::Graceful => {
                 tracing::info!(target: SCOPE, "Daprd shutdown gracefully");
@@ -140,15 +147,21 @@ async fn supervise(options: Options, log: &LogHandle) -> ExitCode {
     }
 }
 
-async fn run_once(options: Options, registry: Registry, signals: &mut Signals) -> Exit {
+async fn run_once(sidecar: Sidecar, sockets: &Sockets, signals: &mut Signals) -> Exit {
     let stop = Shutdown::new();
-    let running = Sidecar::build(options, registry).run(stop.clone());
+    let running = sidecar.run(stop.clone());
     tokio::pin!(running);
     let restart = tokio::select! {
-        exit = &mut running => return exit,
+        exit = &mut running => {
+            if exit == Exit::Restart {
+                tracing::info!(target: "dapr.signals", "{HANGUP}");
+            }
+            return exit;
+        }
         name = signals.next() => match name {
             "hangup" => {
-                tracing::info!(target: "dapr.signals", "Received signal 'hangup'; restarting");
+                tracing::info!(target: "dapr.signals", "{HANGUP}");
+                sockets.keep_for_next();
                 true
             }
             name => {

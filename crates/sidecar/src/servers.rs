@@ -9,13 +9,14 @@ use dapr_gateway::{Api, http::reply};
 use dapr_kernel::tasks::TaskGroup;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::Body;
-use dapr_transport::listen::{self, BIND_PATIENCE, Listener};
+use dapr_transport::listen::Listener;
 use dapr_transport::server::{self, Peer, Protocol, Securer, Service};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::host;
 use crate::options::Options;
+use crate::sockets::Sockets;
 
 /// What the servers are built from.
 pub struct Plan {
@@ -23,23 +24,28 @@ pub struct Plan {
     pub http: http_api::Options,
     pub grpc: grpc::Options,
     pub metrics: Option<Arc<Catalogue>>,
+    pub sockets: Sockets,
 }
 
 /// Binds the port for other sidecars before anything else: it accepts
 /// connections while components are still starting.
-pub async fn reserve_internal(options: &Options) -> Result<(Listener, u16), String> {
+pub async fn reserve_internal(options: &Options, sockets: &Sockets) -> Result<(Listener, u16), String> {
     let address = &options.listen.internal_address;
     let wanted = match options.listen.internal_port {
         Some(port) => port,
-        None => stable_or_any(options),
+        None => stable_or_any(options, sockets),
     };
-    let listener = listen::bind(address, wanted, BIND_PATIENCE).await.map_err(|e| e.to_string())?;
+    let listener = sockets.tcp(address, wanted).await.map_err(|e| e.to_string())?;
     let port = listener.local_addr().map_or(wanted, |a| a.port());
     Ok((listener, port))
 }
 
-fn stable_or_any(options: &Options) -> u16 {
+fn stable_or_any(options: &Options, sockets: &Sockets) -> u16 {
     let port = host::stable_port(options.identity.app_id());
+    let address = &options.listen.internal_address;
+    if let Some(ours) = [port, 0].into_iter().find(|p| sockets.has(address, *p)) {
+        return ours;
+    }
     // Someone else may have it: any free port will do then.
     if std::net::TcpListener::bind(("localhost", port)).is_ok() { port } else { 0 }
 }
@@ -50,11 +56,12 @@ pub async fn start(options: &Options, plan: Plan, tasks: &TaskGroup) -> Result<(
     let grpc_settings = server::Options::grpc(grpc_header_list(options));
     let listen = &options.listen;
     let app = options.identity.app_id();
+    let sockets = &plan.sockets;
     if let Some(dir) = &listen.socket_dir {
-        serve(unix(dir, app, "grpc")?, grpc, grpc_settings, tasks);
+        serve(unix(sockets, dir, app, "grpc")?, grpc, grpc_settings, tasks);
         tracing::info!(target: "dapr.runtime", "API gRPC server is running on a Unix Domain Socket");
     } else {
-        for listener in bind_all(&listen.addresses, listen.grpc_port).await? {
+        for listener in bind_all(sockets, &listen.addresses, listen.grpc_port).await? {
             serve(listener, grpc.clone(), grpc_settings.clone(), tasks);
         }
         tracing::info!(target: "dapr.runtime", "API gRPC server is running on port {}", listen.grpc_port);
@@ -63,10 +70,10 @@ pub async fn start(options: &Options, plan: Plan, tasks: &TaskGroup) -> Result<(
     let protocol = if options.disable_h2c { Protocol::Http1Only } else { Protocol::Http };
     let http_settings = server::Options::http(protocol);
     if let Some(dir) = &listen.socket_dir {
-        serve(unix(dir, app, "http")?, http, http_settings, tasks);
+        serve(unix(sockets, dir, app, "http")?, http, http_settings, tasks);
         tracing::info!(target: "dapr.runtime", "HTTP server is running on a Unix Domain Socket");
     } else {
-        for listener in bind_all(&listen.addresses, listen.http_port).await? {
+        for listener in bind_all(sockets, &listen.addresses, listen.http_port).await? {
             serve(listener, http.clone(), http_settings.clone(), tasks);
         }
         tracing::info!(target: "dapr.runtime", "HTTP server is running on port {}", listen.http_port);
@@ -76,11 +83,11 @@ pub async fn start(options: &Options, plan: Plan, tasks: &TaskGroup) -> Result<(
     if let Some(port) = listen.public_port {
         let public = Arc::new(HttpApi::public(plan.api, plan.http, plan.metrics));
         let listener =
-            listen::bind(&listen.public_address, port, BIND_PATIENCE).await.map_err(|e| e.to_string())?;
+            sockets.tcp(&listen.public_address, port).await.map_err(|e| e.to_string())?;
         serve(listener, public, server::Options::http(Protocol::Http1Only), tasks);
     }
     if let Some(port) = listen.profiling_port {
-        for listener in bind_all(&listen.addresses, port)
+        for listener in bind_all(sockets, &listen.addresses, port)
             .await
             .map_err(|_| "could not listen on any endpoint for profiling API".to_owned())?
         {
@@ -117,9 +124,10 @@ pub async fn start_metrics(
     address: &str,
     port: u16,
     registry: dapr_telemetry::metrics::Registry,
+    sockets: &Sockets,
     tasks: &TaskGroup,
 ) -> Result<(), String> {
-    let listener = listen::bind(address, port, BIND_PATIENCE).await.map_err(|e| e.to_string())?;
+    let listener = sockets.tcp(address, port).await.map_err(|e| e.to_string())?;
     tracing::info!(target: "dapr.metrics", "metrics server started on {address}:{port}/");
     serve(listener, Arc::new(Metrics(registry)), server::Options::http(Protocol::Http1Only), tasks);
     Ok(())
@@ -129,16 +137,16 @@ fn serve<S: Service>(listener: Listener, service: Arc<S>, settings: server::Opti
     tasks.spawn("server", server::serve(listener, service, settings, tasks.clone()));
 }
 
-fn unix(dir: &Path, app: &str, kind: &str) -> Result<Listener, String> {
-    listen::bind_unix(&dir.join(format!("dapr-{app}-{kind}.socket"))).map_err(|e| e.to_string())
+fn unix(sockets: &Sockets, dir: &Path, app: &str, kind: &str) -> Result<Listener, String> {
+    sockets.unix(&dir.join(format!("dapr-{app}-{kind}.socket"))).map_err(|e| e.to_string())
 }
 
 /// At least one of the addresses must be bindable; the others are logged.
-async fn bind_all(addresses: &[String], port: u16) -> Result<Vec<Listener>, String> {
+async fn bind_all(sockets: &Sockets, addresses: &[String], port: u16) -> Result<Vec<Listener>, String> {
     let mut bound = Vec::with_capacity(addresses.len());
     let mut failures = Vec::new();
     for address in addresses {
-        match listen::bind(address, port, BIND_PATIENCE).await {
+        match sockets.tcp(address, port).await {
             Ok(listener) => bound.push(listener),
             Err(error) => {
                 tracing::error!(target: "dapr.runtime", "Failed to listen: {error}");

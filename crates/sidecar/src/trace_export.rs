@@ -58,7 +58,8 @@ impl Variables {
 
     /// The first of the names that is set.
     fn first(&self, names: &[&str]) -> Option<&str> {
-        names.iter().find_map(|name| self.0.get(name)).map(String::as_str)
+        let set = |name: &&str| self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+        names.iter().find_map(set)
     }
 
     /// Of `OTEL_EXPORTER_OTLP_<signal>_<what>`, or without the signal.

@@ -70,6 +70,15 @@ impl Process {
         self.wait(limit).await
     }
 
+    /// Asks the process to start over in itself.
+    pub fn hang_up(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// `kill -9`: the process gets no chance to finish anything.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("own child");

@@ -13,7 +13,11 @@ pub struct Redis {
 impl Redis {
     /// Starts one and waits until it answers.
     pub async fn start(scratch: &Scratch) -> Self {
-        let port = free_port();
+        Self::start_on(scratch, free_port()).await
+    }
+
+    /// Starts one on a port that others know already.
+    pub async fn start_on(scratch: &Scratch, port: u16) -> Self {
         let folder = scratch.path().join(format!("redis-{port}"));
         std::fs::create_dir_all(&folder).expect("folder");
         let mut command = Command::new("redis-server");

@@ -1,9 +1,17 @@
 //! From component resources to running components (runtime.md §2.3, §3.3).
 
 mod bindings;
+mod inventory;
+mod load;
 mod configuration;
+mod conversation;
+mod crypto;
 mod lock;
+mod middleware;
 mod pubsub;
+mod reload;
+mod retire;
+mod retry;
 mod secret_stores;
 mod state;
 
@@ -13,11 +21,15 @@ use std::time::Duration;
 
 use dapr_blocks::bindings::BindingsService;
 use dapr_blocks::configuration::ConfigurationService;
+use dapr_blocks::conversation::ConversationService;
+use dapr_blocks::crypto::CryptoService;
 use dapr_blocks::lock::LockService;
 use dapr_blocks::metadata::{ComponentInfo, MetadataService};
+use dapr_blocks::outbox::Outbox;
 use dapr_blocks::pubsub::PubSubService;
 use dapr_blocks::secrets::SecretsService;
 use dapr_blocks::state::StateService;
+use dapr_components::middleware::Middlewares;
 use dapr_components::registry::{Constructor, Kind, Registry};
 use dapr_components::{InitContext, InitError, Properties};
 use dapr_kernel::AppIdentity;
@@ -42,6 +54,9 @@ const CATEGORIES: [&str; 9] = [
     "conversation.",
 ];
 
+pub use inventory::Inventory;
+pub use retry::Retries;
+
 /// Starts components and hands them to the blocks that serve them.
 pub struct Processor {
     pub registry: Registry,
@@ -52,10 +67,15 @@ pub struct Processor {
     pub bindings: BindingsService,
     pub secrets: SecretsService,
     pub configuration: ConfigurationService,
+    pub conversation: ConversationService,
+    pub crypto: CryptoService,
     pub lock: LockService,
+    pub outbox: Outbox,
     pub metadata: MetadataService,
+    pub middleware: Middlewares,
     pub tasks: TaskGroup,
     pub metrics: Option<Arc<Catalogue>>,
+    pub inventory: Inventory,
 }
 
 /// A component that failed although it must not.
@@ -67,91 +87,33 @@ pub struct ProcessError {
 }
 
 impl Processor {
-    /// Starts all, secret stores first, one at a time and in order. Components
-    /// whose secrets are in a store that is still to come wait for it.
-    pub async fn load_all(&self, components: Vec<Component>) -> Result<(), ProcessError> {
-        let (stores, others): (Vec<_>, Vec<_>) = components
-            .into_iter()
-            .partition(|c| c.component_type.to_lowercase().starts_with("secretstores."));
-        let mut waiting: Vec<Component> = Vec::new();
-        for component in stores.into_iter().chain(others) {
-            self.load_or_park(component, &mut waiting).await?;
-        }
-        for component in waiting {
-            let store = component.secret_store(false).to_owned();
-            tracing::warn!(
-                target: SCOPE,
-                "component {} refers to secret store {store}, which is not loaded; it is left out",
-                component.log_name()
-            );
-        }
-        Ok(())
-    }
-
-    async fn load_or_park(
-        &self,
-        component: Component,
-        waiting: &mut Vec<Component>,
-    ) -> Result<(), ProcessError> {
-        let store = component.secret_store(false);
-        if !component.secret_refs().is_empty() && !store.is_empty() && self.secrets.raw_store(store).is_none()
-        {
-            waiting.push(component);
-            return Ok(());
-        }
-        let name = component.name.clone();
-        self.load(component).await?;
-        // What waited for this store can go on now.
-        let (ready, still): (Vec<_>, Vec<_>) =
-            std::mem::take(waiting).into_iter().partition(|c| c.secret_store(false) == name);
-        *waiting = still;
-        for component in ready {
-            self.load(component).await?;
-        }
-        Ok(())
-    }
-
-    /// Starts one component; `Err` only when its failure is fatal.
-    async fn load(&self, component: Component) -> Result<(), ProcessError> {
-        let log_name = component.log_name();
-        let (name, ignore) = (component.name.clone(), component.ignore_errors);
-        let source = component.source.to_string();
-        match self.start(component).await {
-            Ok(()) => {
-                tracing::info!(target: SCOPE, "Component loaded: {log_name}");
-                if let Some(metrics) = &self.metrics {
-                    metrics.runtime.component_loaded();
-                }
-                Ok(())
-            }
-            Err(reason) => {
-                tracing::error!(target: SCOPE, "Failed to init component {log_name} from {source}: {reason}");
-                let error = ProcessError { name, reason };
-                if ignore {
-                    tracing::error!(target: SCOPE, "Ignoring error processing component: {error}");
-                    return Ok(());
-                }
-                tracing::warn!(target: SCOPE, "Error processing component, daprd will exit gracefully: {error}");
-                Err(error)
-            }
-        }
-    }
-
-    async fn start(&self, mut component: Component) -> Result<(), String> {
-        let kind = component.component_type.to_lowercase();
-        if !CATEGORIES.iter().any(|c| kind.starts_with(c)) {
-            return Err(format!("incorrect type {}", component.component_type));
-        }
-        let log_name = component.log_name();
+    /// The component with what its references stand for.
+    async fn resolve(&self, mut component: Component) -> Component {
         for refusal in component.apply_env(&ProcessEnv) {
             tracing::warn!(target: SCOPE, "{refusal}");
         }
         let fetched =
             fetch_secrets(&self.secrets, component.secret_store(false), &component.secret_refs()).await;
-        let component = component.with_secrets(|r| fetched.get(&(r.secret.clone(), r.key.clone())).cloned());
-        let timeout = component.init_timeout_or_default();
+        component.with_secrets(|r| fetched.get(&(r.secret.clone(), r.key.clone())).cloned())
+    }
+
+    /// Starts a component and hands it to its block; what it became with its
+    /// references resolved.
+    async fn start(&self, component: Component) -> Result<Component, Refusal> {
+        let kind = component.component_type.to_lowercase();
+        if !CATEGORIES.iter().any(|c| kind.starts_with(c)) {
+            let reason = format!("incorrect type {}", component.component_type);
+            return Err(Refusal { reason, transient: false });
+        }
+        let log_name = component.log_name();
+        let component = self.resolve(component).await;
+        // Middleware bounds itself: it may have to ask a provider first.
+        let timeout = match kind.starts_with("middleware.") {
+            true => Duration::MAX,
+            false => component.init_timeout_or_default(),
+        };
         match tokio::time::timeout(timeout, self.create(&component, &kind)).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(component),
             Ok(Err(failure)) => Err(self.failed(&component, failure)),
             Err(_) => {
                 let elapsed = seconds(timeout);
@@ -161,11 +123,12 @@ impl Processor {
         }
     }
 
-    fn failed(&self, component: &Component, failure: Failure) -> String {
+    fn failed(&self, component: &Component, failure: Failure) -> Refusal {
         if let Some(metrics) = &self.metrics {
             metrics.runtime.component_failed(&component.component_type, failure.kind(), &component.name);
         }
-        failure.describe(&component.log_name())
+        let transient = matches!(failure, Failure::Init(_));
+        Refusal { reason: failure.describe(&component.log_name()), transient }
     }
 
     fn initialized(&self, component: &Component) {
@@ -192,7 +155,10 @@ impl Processor {
             "secretstores" => self.close_secret_store(name).await,
             "bindings" => self.close_bindings(name).await,
             "configuration" => self.close_configuration(name).await,
+            "conversation" => self.close_conversation(name).await,
+            "crypto" => self.close_crypto(name).await,
             "lock" => self.close_lock(name).await,
+            "middleware" => self.close_middleware(name).await,
             // Nothing else is loaded.
             _ => {}
         }
@@ -219,10 +185,13 @@ impl Processor {
             "secretstores" => self.create_secret_store(component, context).await?,
             "bindings" => self.create_bindings(component, context).await?,
             "configuration" => self.create_configuration(component, context).await?,
+            "conversation" => self.create_conversation(component, context).await?,
+            "crypto" => self.create_crypto(component, context).await?,
             "lock" => self.create_lock(component, context).await?,
+            "middleware" => self.create_middleware(component, context).await?,
             _ => return Err(Failure::Creation(not_found(component))),
         };
-        if kind.split('.').next() != Some("bindings") {
+        if !matches!(kind.split('.').next(), Some("bindings" | "middleware")) {
             self.initialized(component);
         }
         self.metadata.add_component(ComponentInfo {
@@ -246,6 +215,13 @@ fn find<T: ?Sized>(kind: &Kind<T>, component: &Component) -> Result<Constructor<
         .ok_or_else(|| Failure::Creation(not_found(component)))
 }
 
+/// Why a component was not started.
+struct Refusal {
+    reason: String,
+    /// Another try may succeed.
+    transient: bool,
+}
+
 /// Why a component could not be started, in the contract's two kinds.
 enum Failure {
     Creation(String),
@@ -264,6 +240,12 @@ impl Failure {
         match self {
             Self::Creation(_) => "creation",
             Self::Init(_) => "init",
+        }
+    }
+
+    fn into_reason(self) -> String {
+        match self {
+            Self::Creation(reason) | Self::Init(reason) => reason,
         }
     }
 

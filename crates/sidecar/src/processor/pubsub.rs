@@ -17,7 +17,12 @@ impl Processor {
             PubSubConfig::new(&context.properties, self.identity.app_id(), component.uses_namespace());
         let bus = constructor(context).await?;
         let capabilities = bus.features().iter().map(|f| f.as_str().to_owned()).collect();
-        self.pubsub.add(&component.name, bus, config);
+        match self.pubsub.component(&component.name) {
+            Some(old) if old.is_volatile() => {
+                self.pubsub.replace_volatile(&component.name, bus, config).await;
+            }
+            _ => self.pubsub.add(&component.name, bus, config),
+        }
         Ok(capabilities)
     }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dapr_app_channel::Protocol;
-use dapr_blocks::{bindings, configuration, lock, metadata, pubsub, secrets, state};
+use dapr_blocks::{bindings, configuration, crypto, lock, metadata, outbox, pubsub, secrets, state};
 use dapr_components::secrets::{Error, RequestMetadata, Secret, SecretStore};
 use dapr_kernel::Shutdown;
 use dapr_resiliency::Policies;
@@ -35,6 +35,14 @@ fn processor(registry: Registry, metrics: Arc<Catalogue>) -> Processor {
     let identity = AppIdentity::new("me", None);
     let tasks = TaskGroup::new(Shutdown::new());
     let (policies, some) = (Policies::default(), Some(metrics));
+    let pubsub = PubSubService::new(pubsub::Options {
+        identity: identity.clone(),
+        policies: policies.clone(),
+        tasks: tasks.clone(),
+        skip_programmatic: true,
+        metrics: some.clone(),
+        tracer: Default::default(),
+    });
     Processor {
         registry,
         identity: identity.clone(),
@@ -43,14 +51,10 @@ fn processor(registry: Registry, metrics: Arc<Catalogue>) -> Processor {
             identity: identity.clone(),
             policies: policies.clone(),
             metrics: some.clone(),
+            outbox: None,
         }),
-        pubsub: PubSubService::new(pubsub::Options {
-            identity: identity.clone(),
-            policies: policies.clone(),
-            tasks: tasks.clone(),
-            skip_programmatic: true,
-            metrics: some.clone(),
-        }),
+        outbox: Outbox::new(outbox::Options { identity: identity.clone(), pubsub: pubsub.clone() }),
+        pubsub,
         bindings: BindingsService::new(bindings::Options {
             identity: identity.clone(),
             policies,
@@ -64,7 +68,9 @@ fn processor(registry: Registry, metrics: Arc<Catalogue>) -> Processor {
             tasks: tasks.clone(),
             metrics: some.clone(),
         }),
+        crypto: CryptoService::new(crypto::Options::default()),
         lock: LockService::new(lock::Options { identity: identity.clone(), policies: Policies::default() }),
+        middleware: Middlewares::default(),
         metadata: MetadataService::new(metadata::Options {
             identity,
             runtime_version: String::new(),
@@ -77,9 +83,11 @@ fn processor(registry: Registry, metrics: Arc<Catalogue>) -> Processor {
                 health: None,
             },
             resiliencies: Vec::new(),
+            policies: Policies::default(),
         }),
         tasks,
         metrics: some,
+        inventory: Inventory::default(),
     }
 }
 
