@@ -34,10 +34,14 @@ pub fn register_all(registry: &mut Registry) {
         dapr_middleware::register,
         #[cfg(feature = "postgresql")]
         dapr_postgresql::register,
+        #[cfg(feature = "opa")]
+        dapr_opa::register,
         #[cfg(feature = "redis")]
         dapr_redis::register,
         #[cfg(feature = "sqlite")]
         dapr_sqlite::register,
+        #[cfg(feature = "wasm")]
+        dapr_wasm::register,
     ];
     for register in technologies {
         register(registry);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
+use dapr_gocompat::http_status::status_text;
 use dapr_transport::{Body, BoxError};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -61,14 +62,21 @@ impl<'a> Next<'a> {
     }
 }
 
-/// A refusal: the status with its own text (components.md §12).
+/// A refusal: the status with its own text; a status that has none becomes 500
+/// (components.md §12).
 pub fn refuse(status: StatusCode) -> Response<Body> {
-    refuse_with(status, status.canonical_reason().unwrap_or_default())
+    match status_text(status.as_u16()) {
+        "" => {
+            let failure = StatusCode::INTERNAL_SERVER_ERROR;
+            refuse_with(failure, status_text(failure.as_u16()))
+        }
+        text => refuse_with(status, text),
+    }
 }
 
 /// A refusal with a text of its own.
-pub fn refuse_with(status: StatusCode, text: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::from(text));
+pub fn refuse_with(status: StatusCode, text: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(text.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
     response
@@ -264,6 +272,13 @@ mod tests {
         for other in [("A", "t", ""), ("a", "T", ""), ("a", "t", "v2"), ("a", "t", "V1")] {
             assert!(all.pipeline("test", wanted(&[other])).chain().is_none(), "{other:?}");
         }
+    }
+
+    #[test]
+    fn refusals_say_their_status() {
+        let status = |code| refuse(StatusCode::from_u16(code).unwrap());
+        assert_eq!(status(429).body().as_full().unwrap(), "Too Many Requests");
+        assert_eq!(status(799).status(), 500);
     }
 
     #[test]
