@@ -13,6 +13,7 @@ pub mod bindings;
 pub mod configuration;
 pub mod conversation;
 pub mod crypto;
+pub mod description;
 mod init;
 pub mod lock;
 pub mod middleware;

@@ -1,7 +1,9 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dapr_gocompat::{bools, duration, quantity};
+use parking_lot::Mutex;
 
 /// Metadata of a component, looked up without regard to case.
 ///
@@ -11,6 +13,8 @@ use dapr_gocompat::{bools, duration, quantity};
 pub struct Properties {
     /// Lower-cased name -> (name as written, value).
     values: HashMap<String, (String, String)>,
+    /// Names that were looked up, lower-cased; see [`Properties::recording`].
+    asked: Option<Arc<Mutex<BTreeSet<String>>>>,
 }
 
 /// A property that is missing or cannot be read.
@@ -37,7 +41,25 @@ impl Properties {
                 return Err(PropertyError::Duplicate(folded));
             }
         }
-        Ok(Self { values })
+        Ok(Self { values, asked: None })
+    }
+
+    /// Properties that remember which names were looked up: how a description
+    /// is held against its decoder.
+    pub(crate) fn recording<K: Into<String>, V: Into<String>>(
+        items: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, PropertyError> {
+        Self::new(items).map(|properties| Self { asked: Some(Arc::default()), ..properties })
+    }
+
+    pub(crate) fn asked(&self) -> BTreeSet<String> {
+        self.asked.as_ref().map(|asked| asked.lock().clone()).unwrap_or_default()
+    }
+
+    fn note(&self, name: &str) {
+        if let Some(asked) = &self.asked {
+            asked.lock().insert(name.to_lowercase());
+        }
     }
 
     /// Sets or replaces a property.
@@ -46,6 +68,7 @@ impl Properties {
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
+        self.note(name);
         if let Some((_, value)) = self.values.get(name) {
             return Some(value);
         }
@@ -59,6 +82,7 @@ impl Properties {
 
     /// Exact-case lookup, where the contract demands it.
     pub fn get_exact(&self, name: &str) -> Option<&str> {
+        self.note(name);
         self.values.get(&name.to_lowercase()).filter(|(written, _)| written == name).map(|(_, v)| v.as_str())
     }
 

@@ -10,6 +10,7 @@ use crate::bindings::{InputBinding, OutputBinding};
 use crate::configuration::ConfigurationStore;
 use crate::conversation::Conversation;
 use crate::crypto::CryptoProvider;
+use crate::description::{Block, Description};
 use crate::lock::LockStore;
 use crate::middleware::HttpMiddleware;
 use crate::nameresolution::{NameResolver, ResolverContext};
@@ -82,6 +83,19 @@ impl<T: ?Sized, C: Send + 'static> Kind<T, C> {
         }
     }
 
+    /// The versions that a type has by name; empty for a type without several,
+    /// `None` for one that is not registered.
+    pub fn versions(&self, component_type: &str) -> Option<Vec<&'static str>> {
+        Some(match self.by_type.get(&component_type.to_lowercase())? {
+            Versions::Unversioned(_) => Vec::new(),
+            Versions::Explicit { versions, .. } => {
+                let mut names: Vec<_> = versions.keys().copied().collect();
+                names.sort_unstable();
+                names
+            }
+        })
+    }
+
     /// Registered full type names, sorted: for `--help`, lint and suggestions.
     pub fn types(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.by_type.keys().map(String::as_str).collect();
@@ -104,6 +118,49 @@ pub struct Registry {
     pub locks: Kind<dyn LockStore>,
     pub middleware: Kind<dyn HttpMiddleware>,
     pub name_resolvers: Kind<dyn NameResolver, ResolverContext>,
+    /// What the types' metadata may hold.
+    pub descriptions: Vec<&'static Description>,
+}
+
+/// A type as something that can be named: see [`Registry::component_types`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeName {
+    /// Full, lower-cased.
+    pub name: String,
+    pub block: Block,
+    /// Versions of a type that has several by name.
+    pub versions: Vec<&'static str>,
+}
+
+impl Registry {
+    /// Every type that a Component can have, sorted by name.
+    pub fn component_types(&self) -> Vec<TypeName> {
+        fn add<T: ?Sized>(all: &mut Vec<TypeName>, kind: &Kind<T>, block: Block) {
+            for name in kind.types() {
+                let versions = kind.versions(name).unwrap_or_default();
+                all.push(TypeName { name: name.to_owned(), block, versions });
+            }
+        }
+        let mut all = Vec::new();
+        add(&mut all, &self.state, Block::State);
+        add(&mut all, &self.pubsub, Block::PubSub);
+        add(&mut all, &self.input_bindings, Block::Bindings);
+        add(&mut all, &self.output_bindings, Block::Bindings);
+        add(&mut all, &self.secret_stores, Block::Secrets);
+        add(&mut all, &self.configuration, Block::Configuration);
+        add(&mut all, &self.conversation, Block::Conversation);
+        add(&mut all, &self.crypto, Block::Crypto);
+        add(&mut all, &self.locks, Block::Lock);
+        add(&mut all, &self.middleware, Block::Middleware);
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.dedup_by(|a, b| a.name == b.name);
+        all
+    }
+
+    /// Publishes what the metadata of types may hold.
+    pub fn describe(&mut self, descriptions: &[&'static Description]) {
+        self.descriptions.extend_from_slice(descriptions);
+    }
 }
 
 #[cfg(test)]
