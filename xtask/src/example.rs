@@ -33,11 +33,12 @@ pub fn example(arguments: &[String]) -> anyhow::Result<()> {
     install(&absent.map(|(_, package)| *package).collect::<Vec<_>>())?;
 
     let target = target_folder()?;
+    // Not optimised: the example shall run soon, and `cargo xtask test` goes on from there.
     let mut build = cargo();
-    build.args(["build", "--release", "--package", "dapr"]);
+    build.args(["build", "--package", "dapr"]);
     run(build.env("CARGO_TARGET_DIR", &target).current_dir(root))?;
 
-    let mut dapr = Command::new(target.join("release/dapr"));
+    let mut dapr = Command::new(target.join("debug/dapr"));
     dapr.args(["run", "--run-file"]).arg(&folder).args(rest).current_dir(root);
     println!("$ dapr run --run-file {}", folder.display());
     Err(dapr.exec()).context("cannot start dapr")
