@@ -96,7 +96,11 @@ impl Collector {
     pub async fn tree(&self, trace: &str, count: usize) -> Vec<String> {
         let spans = eventually("the trace arrives", EXPORT_TIMEOUT, || async {
             let spans: Vec<Span> = self.spans().into_iter().filter(|s| s.trace == trace).collect();
-            if spans.len() >= count { Ok(spans) } else { Err(format!("only {:?} of {:?}", spans, self.spans())) }
+            if spans.len() >= count {
+                Ok(spans)
+            } else {
+                Err(format!("only {:?} of {:?}", spans, self.spans()))
+            }
         })
         .await;
         let mut lines = Vec::new();
@@ -148,7 +152,9 @@ async fn accept(listener: TcpListener, received: Arc<Received>) {
         let received = received.clone();
         connections.spawn(async move {
             let service = service_fn(|request| answer(request, received.clone()));
-            let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            let _ = http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -196,7 +202,8 @@ fn from_otlp(request: ExportTraceServiceRequest) -> Vec<Span> {
         for scope in resource.scope_spans {
             assert_eq!(scope.scope.unwrap_or_default().name, "dapr-diagnostics");
             for span in scope.spans {
-                let mut attributes: Vec<_> = span.attributes.iter().map(|a| (a.key.clone(), text(a))).collect();
+                let mut attributes: Vec<_> =
+                    span.attributes.iter().map(|a| (a.key.clone(), text(a))).collect();
                 if let Some(status) = span.status.filter(|s| s.code == 2) {
                     attributes.push(("error".to_owned(), status.message));
                 }
@@ -207,7 +214,8 @@ fn from_otlp(request: ExportTraceServiceRequest) -> Vec<Span> {
                     parent: hex(&span.parent_span_id),
                     service: service.clone(),
                     name: span.name,
-                    kind: ["", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"][span.kind as usize].to_owned(),
+                    kind: ["", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"][span.kind as usize]
+                        .to_owned(),
                     attributes: tidy(attributes),
                 });
             }
@@ -217,11 +225,17 @@ fn from_otlp(request: ExportTraceServiceRequest) -> Vec<Span> {
 }
 
 /// One unary gRPC call with an encoded message; its headers and `grpc-status`.
-pub async fn call_grpc(port: u16, path: &str, metadata: &[(&str, &str)], message: &[u8]) -> (HeaderMap, String) {
+pub async fn call_grpc(
+    port: u16,
+    path: &str,
+    metadata: &[(&str, &str)],
+    message: &[u8],
+) -> (HeaderMap, String) {
     let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("a gRPC server");
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .expect("HTTP/2");
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
     let mut serving = JoinSet::new();
     serving.spawn(connection);
     let mut framed = BytesMut::new();

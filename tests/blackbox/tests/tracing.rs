@@ -76,7 +76,8 @@ async fn traced(sidecar: &Sidecar, method: Method, path: &str, body: &str, statu
         if answer.status != status {
             return Err(format!("{} {}", answer.status, answer.text()));
         }
-        let own = answer.headers.get("traceparent").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let own =
+            answer.headers.get("traceparent").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         Ok((trace, own))
     })
     .await
@@ -115,7 +116,10 @@ async fn traces_are_whole_over_otlp() {
         ]
     );
     let spans: Vec<_> = collector.spans().into_iter().filter(|s| s.trace == trace).collect();
-    let (client, server) = (spans.iter().find(|s| s.kind == "CLIENT").unwrap(), spans.iter().find(|s| s.kind == "SERVER").unwrap());
+    let (client, server) = (
+        spans.iter().find(|s| s.kind == "CLIENT").unwrap(),
+        spans.iter().find(|s| s.kind == "SERVER").unwrap(),
+    );
     assert_eq!((client.parent.as_str(), span_of(&answered)), ("00000000000000aa", client.id.as_str()));
     let given = seen.lock().iter().rfind(|(path, _)| path == "/hello").cloned().unwrap().1;
     assert_eq!(span_of(&given), server.id, "the application continues the server's span");
@@ -157,11 +161,11 @@ async fn traces_are_whole_over_otlp() {
             "tree-a CLIENT /v1.0/state/store/k [dapr.api=GET /v1.0/state/store/k, dapr.protocol=http, dapr.status_code=204, db.connection_string=state, db.name=store, db.statement=GET /v1.0/state/store/k, db.system=state, http.request.method=GET, server.address=127.0.0.1, server.port=PORT, url.full=/v1.0/state/store/k]"
         ]
     );
-    let (trace, _) = traced(&a, Method::POST, "/v1.0/bindings/out", r#"{"operation":"get"}"#, 204).await;
+    let (trace, _) = traced(&a, Method::POST, "/v1.0/bindings/out", r#"{"operation":"get"}"#, 200).await;
     assert_eq!(
         collector.tree(&trace, 1).await,
         [
-            "tree-a CLIENT /v1.0/bindings/out [dapr.api=POST /v1.0/bindings/out, dapr.protocol=http, dapr.status_code=204, db.connection_string=bindings, db.name=out, db.statement=POST /v1.0/bindings/out, db.system=bindings, http.request.method=POST, server.address=127.0.0.1, server.port=PORT, url.full=/v1.0/bindings/out]"
+            "tree-a CLIENT /v1.0/bindings/out [dapr.api=POST /v1.0/bindings/out, dapr.protocol=http, dapr.status_code=200, db.connection_string=bindings, db.name=out, db.statement=POST /v1.0/bindings/out, db.system=bindings, http.request.method=POST, server.address=127.0.0.1, server.port=PORT, url.full=/v1.0/bindings/out]"
         ]
     );
 
@@ -191,7 +195,8 @@ async fn input_bindings_begin_traces_and_zipkin_gets_them() {
     );
     let file = scratch.write("config.yaml", &config(&tracing));
     let tick = component("tick", "bindings.cron", &[("schedule", "@every 1s"), ("direction", "input")]);
-    let options = Options::new("ticker").app(app.port).resources(scratch.resources("r", &[&tick])).config(file);
+    let options =
+        Options::new("ticker").app(app.port).resources(scratch.resources("r", &[&tick])).config(file);
     let sidecar = Sidecar::start(&scratch, options.env("OTEL_BSP_SCHEDULE_DELAY", "100")).await;
     let given = eventually("the binding fires", TIMEOUT, || async {
         seen.lock().iter().find(|(path, _)| path == "/tick").cloned().ok_or("no event yet")
@@ -201,7 +206,9 @@ async fn input_bindings_begin_traces_and_zipkin_gets_them() {
     let trace = given.split('-').nth(1).unwrap().to_owned();
     assert_eq!(
         collector.tree(&trace, 1).await,
-        ["ticker CLIENT bindings/tick [db.connection_string=POST /tick, db.name=tick, db.system=bindings, rpc.service=Dapr]"]
+        [
+            "ticker CLIENT bindings/tick [db.connection_string=POST /tick, db.name=tick, db.system=bindings, rpc.service=Dapr]"
+        ]
     );
     sidecar.stop().await;
 }
@@ -222,14 +229,19 @@ async fn what_is_not_exported_yet_leaves_at_the_stop() {
 async fn a_collector_that_is_away_holds_nothing_up() {
     let scratch = Scratch::new("away");
     let file = scratch.write("config.yaml", &otlp(free_port()));
-    let limits = [("OTEL_BSP_SCHEDULE_DELAY", "50"), ("OTEL_BSP_MAX_QUEUE_SIZE", "10"), ("OTEL_BSP_EXPORT_TIMEOUT", "500")];
+    let limits = [
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "500"),
+    ];
     let options = limits.iter().fold(Options::new("away").config(file), |o, (k, v)| o.env(k, v));
     let sidecar = Sidecar::start(&scratch, options).await;
     for _ in 0..200 {
         sidecar.client.get("/v1.0/metadata").await.expect(200);
     }
     let complaints = eventually("the log names the failure", TIMEOUT, || async {
-        let count = sidecar.process.output().matches("Telemetry could not be sent to the OTLP collector").count();
+        let count =
+            sidecar.process.output().matches("Telemetry could not be sent to the OTLP collector").count();
         if count > 0 { Ok(count) } else { Err("nothing yet") }
     })
     .await;
@@ -265,7 +277,11 @@ async fn metrics_go_to_a_collector_of_their_own() {
     sidecar.client.get("/v1.0/metadata").await.expect(200);
     eventually("metrics arrive", TIMEOUT, || async {
         let names = collector.metrics();
-        if names.iter().any(|n| n == "dapr_http_server_request_count") { Ok(()) } else { Err(format!("{names:?}")) }
+        if names.iter().any(|n| n == "dapr_http_server_request_count") {
+            Ok(())
+        } else {
+            Err(format!("{names:?}"))
+        }
     })
     .await;
     assert!(collector.spans().is_empty());
