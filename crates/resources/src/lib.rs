@@ -14,6 +14,7 @@ pub mod configuration;
 pub mod decode;
 pub mod diff;
 mod http_endpoint;
+pub mod inspect;
 pub mod loader;
 pub mod metadata;
 mod raw;

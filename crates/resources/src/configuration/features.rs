@@ -16,6 +16,14 @@ pub enum Feature {
 const ON_BY_DEFAULT: [Feature; 2] = [Feature::HotReload, Feature::WorkflowsRemoteActivityReminder];
 
 impl Feature {
+    pub(super) const ALL: [Feature; 5] = [
+        Feature::ActorStateTtl,
+        Feature::HotReload,
+        Feature::WorkflowsClusteredDeployment,
+        Feature::WorkflowsRemoteActivityReminder,
+        Feature::WorkflowHistorySigning,
+    ];
+
     /// Spelling in Configuration and in the metadata API.
     pub fn name(self) -> &'static str {
         match self {

@@ -102,6 +102,11 @@ impl Configuration {
         })
     }
 
+    /// The names in `spec.features` that mean something.
+    pub fn known_features() -> [&'static str; 5] {
+        Feature::ALL.map(Feature::name)
+    }
+
     pub fn is_feature_enabled(&self, feature: Feature) -> bool {
         self.enabled_features().contains(feature.name())
     }
@@ -140,7 +145,7 @@ pub(crate) fn default_node() -> Node {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct File {
+pub(crate) struct File {
     metadata: crate::resource::ObjectMeta,
     spec: Spec,
 }

@@ -1,17 +1,19 @@
 use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
-use super::DecodeError;
+use super::{DecodeError, Notes};
 use crate::yaml::{Dialect, Entry, Kind, Node, Resolved, Scalar, old_bool_word, scalar_as_string};
 
 #[derive(Clone, Copy)]
 pub(super) struct NodeDeserializer<'a> {
     node: &'a Node,
     dialect: Dialect,
+    /// Takes down what nobody reads.
+    notes: Option<&'a Notes>,
 }
 
 impl<'a> NodeDeserializer<'a> {
-    pub(super) fn new(node: &'a Node, dialect: Dialect) -> Self {
-        Self { node, dialect }
+    pub(super) fn new(node: &'a Node, dialect: Dialect, notes: Option<&'a Notes>) -> Self {
+        Self { node, dialect, notes }
     }
 
     fn wrong(&self, want: &str) -> DecodeError {
@@ -193,11 +195,11 @@ impl<'de> serde::Deserializer<'de> for NodeDeserializer<'_> {
             _ if self.node.is_null() => &[],
             _ => return Err(self.wrong("list")),
         };
-        visitor.visit_seq(Items { items: items.iter(), dialect: self.dialect })
+        visitor.visit_seq(Items { items: items.iter(), dialect: self.dialect, notes: self.notes })
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_map(Fields::new(self.entries("map")?, self.dialect))
+        visitor.visit_map(Fields::new(self.entries("map")?, self.dialect, self.notes))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -208,7 +210,12 @@ impl<'de> serde::Deserializer<'de> for NodeDeserializer<'_> {
     ) -> Result<V::Value, DecodeError> {
         let mut known: Vec<Entry<'_>> = Vec::new();
         for mut entry in self.entries(name)? {
-            let Some(field) = field_of(&entry.key, fields, self.dialect) else { continue };
+            let Some(field) = field_of(&entry.key, fields, self.dialect) else {
+                if let Some(notes) = self.notes {
+                    notes.unknown(name, entry, fields);
+                }
+                continue;
+            };
             if entry.value.is_null() {
                 continue;
             }
@@ -216,7 +223,7 @@ impl<'de> serde::Deserializer<'de> for NodeDeserializer<'_> {
             known.retain(|earlier| earlier.key != entry.key);
             known.push(entry);
         }
-        visitor.visit_map(Fields::new(known, self.dialect))
+        visitor.visit_map(Fields::new(known, self.dialect, self.notes))
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -241,6 +248,7 @@ fn field_of(key: &str, fields: &[&'static str], dialect: Dialect) -> Option<&'st
 struct Items<'a> {
     items: std::slice::Iter<'a, Node>,
     dialect: Dialect,
+    notes: Option<&'a Notes>,
 }
 
 impl<'de> SeqAccess<'de> for Items<'_> {
@@ -251,7 +259,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         seed: T,
     ) -> Result<Option<T::Value>, DecodeError> {
         let Some(node) = self.items.next() else { return Ok(None) };
-        seed.deserialize(NodeDeserializer::new(node, self.dialect)).map(Some)
+        seed.deserialize(NodeDeserializer::new(node, self.dialect, self.notes)).map(Some)
     }
 }
 
@@ -259,11 +267,12 @@ struct Fields<'a> {
     entries: std::vec::IntoIter<Entry<'a>>,
     current: Option<Entry<'a>>,
     dialect: Dialect,
+    notes: Option<&'a Notes>,
 }
 
 impl<'a> Fields<'a> {
-    fn new(entries: Vec<Entry<'a>>, dialect: Dialect) -> Self {
-        Self { entries: entries.into_iter(), current: None, dialect }
+    fn new(entries: Vec<Entry<'a>>, dialect: Dialect, notes: Option<&'a Notes>) -> Self {
+        Self { entries: entries.into_iter(), current: None, dialect, notes }
     }
 }
 
@@ -278,7 +287,7 @@ impl<'de> MapAccess<'de> for Fields<'_> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
         let entry = self.current.take().ok_or_else(|| DecodeError::other(0, "value without a key"))?;
-        seed.deserialize(NodeDeserializer::new(entry.value, self.dialect))
+        seed.deserialize(NodeDeserializer::new(entry.value, self.dialect, self.notes))
             .map_err(|error| error.inside(&entry.key, entry.value.line))
     }
 }

@@ -44,6 +44,24 @@ impl DecodeError {
         self
     }
 
+    /// What was found and what is wanted, in the decoder's words (`array`,
+    /// `string`), when a value is of the wrong type.
+    pub fn mismatch(&self) -> Option<(&str, &str)> {
+        match &self.problem {
+            Problem::Type { got, want, .. } => Some((got, want)),
+            _ => None,
+        }
+    }
+
+    /// What is wrong, without place.
+    pub fn problem(&self) -> String {
+        match &self.problem {
+            Problem::Yaml(error) => error.problem.clone(),
+            Problem::Type { got, want, .. } => format!("expected {want}, found {got}"),
+            Problem::Other(message) => message.clone(),
+        }
+    }
+
     /// For errors that do not pass through [`super::decode`].
     pub(crate) fn worded(self, dialect: Dialect, root: &str) -> Self {
         self.finish(dialect, root)

@@ -6,6 +6,8 @@ use super::{Dialect, Kind, Node, Resolved, YamlError};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry<'a> {
     pub key: String,
+    /// Line of the key in the file, from one.
+    pub line: usize,
     pub value: &'a Node,
 }
 
@@ -27,8 +29,8 @@ impl Node {
             let name = key_text(key, dialect)?;
             let known = entries.iter_mut().find(|entry| entry.key == name);
             match (known, dialect) {
-                (None, _) => entries.push(Entry { key: name, value }),
-                (Some(known), Dialect::Resource) => known.value = value,
+                (None, _) => entries.push(Entry { key: name, line: key.line, value }),
+                (Some(known), Dialect::Resource) => (known.line, known.value) = (key.line, value),
                 (Some(known), Dialect::Configuration) => {
                     return Err(duplicate(&name, key.line, known.value.line));
                 }
@@ -75,7 +77,7 @@ fn merge<'a>(
     }
     for entry in merged {
         match entries.iter_mut().find(|known| known.key == entry.key) {
-            Some(known) if replace => known.value = entry.value,
+            Some(known) if replace => (known.line, known.value) = (entry.line, entry.value),
             Some(_) => {}
             None => entries.push(entry),
         }
