@@ -20,13 +20,22 @@ use crate::workers::{Place, Workers, hold};
 pub struct TaskGroup {
     tracker: TaskTracker,
     shutdown: Shutdown,
+    /// What others need while they drain, and the signal for its end.
+    supports: TaskTracker,
+    end: Shutdown,
     /// Where connections are spread to; `None` keeps all on the caller's runtime.
     workers: Option<Workers>,
 }
 
 impl TaskGroup {
     pub fn new(shutdown: Shutdown) -> Self {
-        Self { tracker: TaskTracker::new(), shutdown, workers: None }
+        Self {
+            tracker: TaskTracker::new(),
+            shutdown,
+            supports: TaskTracker::new(),
+            end: Shutdown::new(),
+            workers: None,
+        }
     }
 
     /// Spreads connections over `workers`.
@@ -104,6 +113,24 @@ impl TaskGroup {
         });
     }
 
+    /// Runs `task` until every task of the other kinds has ended after the
+    /// shutdown: for what they need while they drain, such as connections that
+    /// wait for answers.
+    #[expect(clippy::disallowed_methods, reason = "the one place where tasks start")]
+    pub fn spawn_until_drained<F>(&self, name: &'static str, task: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let end = self.end.clone();
+        let work = AssertUnwindSafe(async move { end.guard(task).await.map(drop) }).catch_unwind();
+        tokio::spawn(self.supports.track_future(async move {
+            if let Err(panic) = work.await {
+                tracing::error!(target: "dapr.runtime", "Task {name} panicked: {}", panic_text(&panic));
+            }
+        }));
+    }
+
     /// Number of tasks that have not ended yet.
     pub fn len(&self) -> usize {
         self.tracker.len()
@@ -118,7 +145,11 @@ impl TaskGroup {
     pub async fn stop(&self, limit: Duration) -> bool {
         self.shutdown.trigger();
         self.tracker.close();
-        tokio::time::timeout(limit, self.tracker.wait()).await.is_ok()
+        self.supports.close();
+        let ended = tokio::time::timeout(limit, self.tracker.wait()).await.is_ok();
+        self.end.trigger();
+        self.supports.wait().await;
+        ended
     }
 }
 
@@ -150,5 +181,24 @@ mod tests {
         group.spawn("drain", async move { shutdown.wait().await });
         assert!(group.stop(Duration::from_secs(5)).await);
         assert!(group.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_others_need_ends_after_them() {
+        let group = TaskGroup::new(Shutdown::new());
+        let (ask, asked) = tokio::sync::oneshot::channel::<tokio::sync::oneshot::Sender<u8>>();
+        group.spawn_until_drained("support", async move {
+            asked.await.unwrap().send(7).unwrap();
+            std::future::pending::<()>().await;
+        });
+        let shutdown = group.shutdown().clone();
+        let drained = group.spawn("drain", async move {
+            shutdown.wait().await;
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            ask.send(answer).unwrap();
+            answered.await.unwrap()
+        });
+        assert!(group.stop(Duration::from_secs(5)).await);
+        assert_eq!(drained.await.unwrap(), Some(7));
     }
 }

@@ -28,7 +28,7 @@ const REPLY_QUEUE: usize = 16;
 /// Events that the application has in hand; more are read when one is done.
 const MAX_CONCURRENT_EVENTS: usize = 1024;
 /// How long a component may take to end a stream that was closed.
-const END_TIMEOUT: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// An output binding in another process.
 pub struct PluggableOutput {

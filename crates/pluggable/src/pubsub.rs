@@ -22,7 +22,7 @@ const SCOPE: &str = "dapr.runtime.pubsub";
 /// Acknowledgements on their way; the next message waits for room.
 const ACK_QUEUE: usize = 16;
 /// How long a component may take to end a stream that was closed.
-const END_TIMEOUT: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a component may take to pause.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
 

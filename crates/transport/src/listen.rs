@@ -24,7 +24,7 @@ pub enum Listener {
 
 /// Removes the socket's file when the last of its clones is dropped.
 #[derive(Clone, Debug)]
-pub struct SocketFile(Arc<SocketPath>);
+pub struct SocketFile(#[expect(dead_code, reason = "held for its drop")] Arc<SocketPath>);
 
 #[derive(Debug)]
 struct SocketPath(PathBuf);

@@ -18,6 +18,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use parking_lot::Mutex;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 
 use crate::Body;
 use crate::h2c_upgrade::{self, Opening, Replay};
@@ -33,6 +34,8 @@ const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 const H2_MAX_FRAME: u32 = 64 * 1024;
 /// Streams that one peer may have open.
 const H2_MAX_STREAMS: u32 = 10_000;
+/// Time for the first request on a connection when a stop comes right after it.
+const FIRST_REQUEST: Duration = Duration::from_millis(50);
 /// Pause after a failed accept (file descriptors exhausted).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -138,6 +141,7 @@ async fn serve_any(listener: Listener, service: Arc<dyn AnyService>, options: Op
     let server = Arc::new(Server { builder: builder(&options), service, options, tasks });
     let stopping = shutdown.wait();
     tokio::pin!(stopping);
+    let mut youngest = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -145,7 +149,10 @@ async fn serve_any(listener: Listener, service: Arc<dyn AnyService>, options: Op
             accepted = accept(&listener) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => begin(stream, peer, &server, &graceful),
+            Ok((stream, peer)) => {
+                youngest = Some(Instant::now());
+                begin(stream, peer, &server, &graceful);
+            }
             Err(error) => {
                 tracing::warn!(target: "dapr.runtime", "Accepting a connection failed: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -153,6 +160,10 @@ async fn serve_any(listener: Listener, service: Arc<dyn AnyService>, options: Op
         }
     }
     drop(listener);
+    // A connection that was accepted is not closed before its first request.
+    if let Some(accepted) = youngest {
+        tokio::time::sleep_until(accepted + FIRST_REQUEST).await;
+    }
     match server.options.drain {
         Some(limit) => {
             let _ = tokio::time::timeout(limit, graceful.shutdown()).await;

@@ -183,7 +183,7 @@ impl HttpApi {
             return None;
         }
         let method = if log.obfuscate_urls {
-            route.map_or("InvokeService", |r| r.name).to_owned()
+            route.map_or_else(|| invoked_service(call), |r| r.name.to_owned())
         } else {
             format!("{} {}", call.method, call.path)
         };
@@ -191,6 +191,16 @@ impl HttpApi {
             call.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         Some(LogLine { method, user_agent })
     }
+}
+
+/// A call of another application as an obfuscated log names it.
+fn invoked_service(call: &Call) -> String {
+    let in_path = call.path.trim_start_matches('/').strip_prefix("v1.0/invoke/");
+    let app = match in_path {
+        Some(rest) => rest.split('/').next().unwrap_or_default(),
+        None => call.header("dapr-app-id").unwrap_or_default(),
+    };
+    format!("InvokeService/{app}")
 }
 
 struct LogLine {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use dapr_blocks::metadata::{Absence, UnavailableComponent};
 use dapr_resources::{Component, Resource};
 
-use super::{ProcessError, Processor, Refusal, SCOPE};
+use super::{Failure, ProcessError, Processor, Refusal, SCOPE};
 
 /// How a start ended that was not fatal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +79,16 @@ impl Processor {
 
     /// Decides what a failed start means.
     fn refused(&self, component: Component, refusal: Refusal) -> Result<(), ProcessError> {
-        let (log_name, source) = (component.log_name(), component.source.to_string());
-        let Refusal { reason, transient } = refusal;
-        tracing::error!(target: SCOPE, "Failed to init component {log_name} from {source}: {reason}");
+        let log_name = component.log_name();
+        let Refusal { reason, transient, wrapped } = refusal;
+        tracing::error!(target: SCOPE, "Failed to init component {log_name}: {reason}");
+        tracing::debug!(target: SCOPE, "Component {log_name} is from {}", component.source);
         let retry = component.init_retry && transient;
+        // Dapr wraps what went wrong once more.
+        let reason = match wrapped {
+            true => Failure::Init(reason).describe(&log_name),
+            false => reason,
+        };
         let error = ProcessError { name: component.name.clone(), reason: reason.clone() };
         if !retry && !component.ignore_errors {
             tracing::warn!(target: SCOPE, "Error processing component, daprd will exit gracefully: {error}");

@@ -103,7 +103,7 @@ impl Processor {
         let kind = component.component_type.to_lowercase();
         if !CATEGORIES.iter().any(|c| kind.starts_with(c)) {
             let reason = format!("incorrect type {}", component.component_type);
-            return Err(Refusal { reason, transient: false });
+            return Err(Refusal { reason, transient: false, wrapped: false });
         }
         let log_name = component.log_name();
         let component = self.resolve(component).await;
@@ -128,7 +128,7 @@ impl Processor {
             metrics.runtime.component_failed(&component.component_type, failure.kind(), &component.name);
         }
         let transient = matches!(failure, Failure::Init(_));
-        Refusal { reason: failure.describe(&component.log_name()), transient }
+        Refusal { reason: failure.describe(&component.log_name()), transient, wrapped: true }
     }
 
     fn initialized(&self, component: &Component) {
@@ -220,6 +220,8 @@ struct Refusal {
     reason: String,
     /// Another try may succeed.
     transient: bool,
+    /// It came from the component and not from the checks before.
+    wrapped: bool,
 }
 
 /// Why a component could not be started, in the contract's two kinds.

@@ -165,7 +165,7 @@ impl H2Channel {
         }
         let (sender, connection) =
             builder.handshake(TokioIo::new(stream)).await.map_err(|e| ClientError::Broken(e.into()))?;
-        self.0.tasks.spawn_until_shutdown("h2 client connection", async move {
+        self.0.tasks.spawn_until_drained("h2 client connection", async move {
             if let Err(error) = connection.await {
                 tracing::debug!(target: "dapr.runtime", "Client connection ended: {error}");
             }

@@ -106,7 +106,7 @@ impl Http1Pool {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|e| ClientError::Broken(e.into()))?;
-        self.0.tasks.spawn_until_shutdown("http client connection", async move {
+        self.0.tasks.spawn_until_drained("http client connection", async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(target: "dapr.runtime", "Client connection ended: {error}");
             }
