@@ -9,7 +9,7 @@ use dapr_components::state::{
     BulkItem, Concurrency, Consistency, DeleteRequest, GetRequest, Operation, RequestMetadata, SetRequest,
     Value,
 };
-use dapr_errors::{ApiError, Code, general, state as errors};
+use dapr_errors::{ApiError, Code, Detail, general, state as errors};
 use dapr_gocompat::json;
 use dapr_transport::Body;
 use http::header::IF_MATCH;
@@ -34,6 +34,17 @@ fn http_form(error: StateError) -> ApiError {
     error.into_api(true)
 }
 
+/// Of an illegal key within a transaction the details do not name the field.
+fn transaction_form(error: StateError) -> ApiError {
+    let mut api = http_form(error);
+    for detail in &mut api.details {
+        if let Detail::BadRequest { violations } = detail {
+            violations.iter_mut().for_each(|(field, _)| field.clear());
+        }
+    }
+    api
+}
+
 pub async fn get(api: Arc<Api>, call: Call) -> Answer {
     let store = store(&api, &call)?;
     let request = GetRequest {
@@ -41,7 +52,10 @@ pub async fn get(api: Arc<Api>, call: Call) -> Answer {
         metadata: call.query_metadata(),
         consistency: consistency(&call.query_value("consistency").unwrap_or_default()),
     };
-    let Some(item) = store.get(request).await.map_err(http_form)?.filter(|i| !i.data.is_empty()) else {
+    // Empty means missing, but not where there is something to decrypt.
+    let empty_is_missing = !store.is_encrypted();
+    let found = store.get(request).await.map_err(http_form)?;
+    let Some(item) = found.filter(|i| !(empty_is_missing && i.data.is_empty())) else {
         return Ok(reply::no_content());
     };
     let mut response = reply::json(item.data);
@@ -175,12 +189,14 @@ pub async fn transaction(api: Arc<Api>, mut call: Call) -> Answer {
             other => return Err(errors::unknown_operation(other)),
         });
     }
-    store.transact(parsed, metadata, trace_context::of(&call.headers)).await.map_err(http_form)?;
+    let trace = trace_context::of(&call.headers);
+    store.transact(parsed, metadata, trace).await.map_err(transaction_form)?;
     Ok(reply::no_content())
 }
 
 pub async fn query(api: Arc<Api>, mut call: Call) -> Answer {
-    let store = store(&api, &call)?;
+    // One of the calls that both protocols share: its errors do not name the application.
+    let store = api.state.store(call.params.get("store"), false)?;
     let body = call.read_body().await?;
     let answer = store.query(&body, &call.query_metadata()).await.map_err(http_form)?;
     if answer.results.is_empty() {
