@@ -8,6 +8,7 @@
 
 mod anthropic;
 mod cache;
+mod description;
 mod echo;
 mod endpoint;
 mod mistral;
@@ -28,6 +29,16 @@ use providers::Surroundings;
 
 /// Registers every `conversation.*` type of this crate.
 pub fn register(registry: &mut Registry) {
+    registry.describe(&[
+        &description::ECHO,
+        &description::OPENAI,
+        &description::ANTHROPIC,
+        &description::GOOGLE,
+        &description::DEEPSEEK,
+        &description::HUGGINGFACE,
+        &description::OLLAMA,
+        &description::MISTRAL,
+    ]);
     registry.conversation.register("conversation.echo", |_: InitContext| async {
         Ok(Arc::new(echo::Echo) as Arc<dyn Conversation>)
     });

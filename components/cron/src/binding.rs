@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dapr_components::bindings::{EventHandler, InputBinding, ReadEvent, RequestMetadata};
-use dapr_components::{InitContext, InitError};
+use dapr_components::{InitContext, InitError, Properties};
 use dapr_gocompat::time;
 use dapr_kernel::Shutdown;
 use dapr_kernel::tasks::TaskGroup;
@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 
-use crate::schedule::{Dialect, Schedule};
+use crate::schedule::{Dialect, ParseError, Schedule};
 
 /// Runs may overlap; this many at most, so that an application that hangs does
 /// not let them pile up without end.
@@ -31,15 +31,20 @@ pub struct CronBinding {
     closed: Shutdown,
 }
 
+/// The schedule that the metadata asks for.
+pub(crate) fn schedule(properties: &Properties) -> Result<Schedule, InitError> {
+    let text = properties.get("schedule").filter(|text| !text.is_empty());
+    let text = text.ok_or_else(|| InitError::new("schedule not set"))?;
+    parse(text).map_err(|e| InitError::new(format!("invalid schedule format '{text}': {e}")))
+}
+
+pub(crate) fn parse(text: &str) -> Result<Schedule, ParseError> {
+    Schedule::parse(text, Dialect::BINDING, &TimeZone::system())
+}
+
 impl CronBinding {
     pub fn new(context: &InitContext) -> Result<Self, InitError> {
-        let text = context
-            .properties
-            .get("schedule")
-            .filter(|text| !text.is_empty())
-            .ok_or_else(|| InitError::new("schedule not set"))?;
-        let schedule = Schedule::parse(text, Dialect::BINDING, &TimeZone::system())
-            .map_err(|e| InitError::new(format!("invalid schedule format '{text}': {e}")))?;
+        let schedule = schedule(&context.properties)?;
         Ok(Self {
             name: context.name.clone(),
             log_name: context.log_name().into(),

@@ -13,10 +13,12 @@ use dapr_components::bindings::InputBinding;
 use dapr_components::registry::Registry;
 
 pub mod binding;
+mod description;
 pub mod schedule;
 
 /// Registers `bindings.cron`.
 pub fn register(registry: &mut Registry) {
+    registry.describe(&[&description::CRON]);
     registry.input_bindings.register("bindings.cron", |context: InitContext| async move {
         let binding = binding::CronBinding::new(&context)?;
         Ok(Arc::new(binding) as Arc<dyn InputBinding>)

@@ -14,6 +14,7 @@ use dapr_components::registry::Registry;
 mod binding;
 mod body;
 mod client;
+mod description;
 mod tls;
 
 pub use binding::HttpBinding;
@@ -21,6 +22,7 @@ pub use client::{Call, Client};
 
 /// Registers `bindings.http`.
 pub fn register(registry: &mut Registry) {
+    registry.describe(&[&description::HTTP]);
     registry.output_bindings.register("bindings.http", |context: InitContext| async move {
         let binding = HttpBinding::new(&context.properties).await?;
         Ok(Arc::new(binding) as Arc<dyn OutputBinding>)

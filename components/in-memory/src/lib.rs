@@ -6,6 +6,7 @@
 //! Entry types: [`StateStore`], [`PubSub`] and [`register`].
 #![forbid(unsafe_code)]
 
+mod description;
 mod like;
 mod pubsub;
 mod state;
@@ -19,6 +20,7 @@ use dapr_components::registry::Registry;
 
 /// Adds the types of this crate.
 pub fn register(registry: &mut Registry) {
+    registry.describe(&[&description::STATE, &description::PUBSUB]);
     registry.state.register("state.in-memory", |context| async move {
         Ok(Arc::new(StateStore::new(&context.tasks)) as Arc<dyn dapr_components::state::StateStore>)
     });

@@ -12,6 +12,7 @@ use dapr_components::InitContext;
 use dapr_components::crypto::CryptoProvider;
 use dapr_components::registry::Registry;
 
+mod description;
 pub mod folder;
 pub mod jwks;
 pub mod provider;
@@ -20,6 +21,7 @@ use provider::Provider;
 
 /// Registers `crypto.dapr.localstorage` and `crypto.dapr.jwks`.
 pub fn register(registry: &mut Registry) {
+    registry.describe(&[&description::FOLDER, &description::JWKS]);
     registry.crypto.register("crypto.dapr.localstorage", |context: InitContext| async move {
         let keys = folder::Folder::open(&context.properties).await?;
         Ok(Arc::new(Provider::new(keys)) as Arc<dyn CryptoProvider>)

@@ -12,11 +12,13 @@ use dapr_components::InitContext;
 use dapr_components::registry::Registry;
 use dapr_components::secrets::SecretStore;
 
+mod description;
 pub mod env;
 pub mod file;
 
 /// Registers `secretstores.local.file` and `secretstores.local.env`.
 pub fn register(registry: &mut Registry) {
+    registry.describe(&[&description::FILE, &description::ENV]);
     registry.secret_stores.register("secretstores.local.file", |context: InitContext| async move {
         let store = file::FileStore::open(&context.properties).await?;
         Ok(Arc::new(store) as Arc<dyn SecretStore>)

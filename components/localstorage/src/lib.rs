@@ -18,10 +18,12 @@ use dapr_components::registry::Registry;
 use dapr_components::{InitContext, InitError, Properties};
 use dapr_gocompat::{json, quote};
 
+mod description;
 mod rooted;
 
 /// Registers `bindings.localstorage`.
 pub fn register(registry: &mut Registry) {
+    registry.describe(&[&description::LOCAL_STORAGE]);
     registry.output_bindings.register("bindings.localstorage", |context: InitContext| async move {
         let storage = LocalStorage::open(&context.properties).await?;
         Ok(Arc::new(storage) as Arc<dyn OutputBinding>)

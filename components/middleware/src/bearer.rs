@@ -41,11 +41,10 @@ pub struct Bearer {
 impl Bearer {
     /// Asks the issuer for its keys: without them there is no component.
     pub async fn new(context: &InitContext) -> Result<Self, InitError> {
-        let issuer = required(&context.properties, "issuer", "issuerURL")?;
-        let audience = required(&context.properties, "audience", "clientID")?;
+        let Settings { issuer, audience, keys_url } = Settings::read(&context.properties)?;
         let client = Client::with_system_roots();
-        let url = match context.properties.get("jwksURL").filter(|u| !u.is_empty()) {
-            Some(url) => url.to_owned(),
+        let url = match keys_url {
+            Some(url) => url,
             None => discover(&client, &issuer).await.map_err(|e| {
                 InitError::new(format!("failed to retrieve OpenID Configuration document: {e}"))
             })?,
@@ -74,6 +73,23 @@ impl Bearer {
                 false
             }
         }
+    }
+}
+
+pub(crate) struct Settings {
+    issuer: String,
+    audience: String,
+    /// `None`: the issuer says where.
+    keys_url: Option<String>,
+}
+
+impl Settings {
+    pub(crate) fn read(properties: &Properties) -> Result<Self, InitError> {
+        Ok(Self {
+            issuer: required(properties, "issuer", "issuerURL")?,
+            audience: required(properties, "audience", "clientID")?,
+            keys_url: properties.get("jwksURL").filter(|u| !u.is_empty()).map(str::to_owned),
+        })
     }
 }
 

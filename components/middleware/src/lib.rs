@@ -8,6 +8,7 @@
 
 mod bearer;
 mod client_credentials;
+mod description;
 mod fetch;
 mod jwks;
 mod oauth2;
@@ -29,6 +30,16 @@ use dapr_components::{InitContext, InitError};
 
 /// Registers every type of this crate.
 pub fn register(registry: &mut Registry) {
+    registry.describe(&[
+        &description::BEARER,
+        &description::OAUTH2,
+        &description::CLIENT_CREDENTIALS,
+        &description::RATE_LIMIT,
+        &description::ROUTE_ALIAS,
+        &description::ROUTER_CHECKER,
+        &description::SENTINEL,
+        &description::UPPERCASE,
+    ]);
     registry.middleware.register("middleware.http.bearer", |context: InitContext| async move {
         shared(bearer::Bearer::new(&context).await)
     });

@@ -87,7 +87,7 @@ fn pairs(properties: &Properties) -> Result<Vec<(String, String)>, InitError> {
 }
 
 /// The routes of a JSON or YAML mapping, in its order.
-fn listed(text: &str) -> Result<Vec<(String, String)>, String> {
+pub(crate) fn listed(text: &str) -> Result<Vec<(String, String)>, String> {
     let Some(node) = yaml::parse_first(text).map_err(|e| e.to_string())? else { return Ok(Vec::new()) };
     if node.is_null() {
         return Ok(Vec::new());

@@ -5,6 +5,7 @@
 //! [`register`].
 #![forbid(unsafe_code)]
 
+mod description;
 mod input;
 mod middleware;
 mod policy;
@@ -17,6 +18,7 @@ use dapr_components::registry::Registry;
 
 /// Registers `middleware.http.opa`.
 pub fn register(registry: &mut Registry) {
+    registry.describe(&[&description::OPA]);
     registry.middleware.register("middleware.http.opa", |context: InitContext| async move {
         let opa = middleware::Opa::new(&context)?;
         Ok(Arc::new(opa) as Arc<dyn HttpMiddleware>)

@@ -22,6 +22,7 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::pool;
 use crate::settings::Settings;
 use options::Options;
+pub(crate) use options::check_name;
 use subscription::Subscription;
 
 const TABLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_tables WHERE tablename = $1)";
@@ -33,6 +34,12 @@ pub struct PostgresConfiguration {
     options: Options,
     pool: Pool,
     tasks: TaskGroup,
+}
+
+/// Reads the metadata as a constructor would.
+#[cfg(test)]
+pub(crate) fn check_metadata(properties: &dapr_components::Properties) -> Result<(), InitError> {
+    Options::parse(properties).map(|_| ())
 }
 
 impl PostgresConfiguration {

@@ -13,12 +13,14 @@ use dapr_components::configuration::ConfigurationStore;
 use dapr_components::registry::Registry;
 
 pub mod configuration;
+mod description;
 mod pool;
 mod settings;
 mod tls;
 
 /// Registers the types of this crate.
 pub fn register(registry: &mut Registry) {
+    registry.describe(&[&description::CONFIGURATION]);
     for name in ["configuration.postgresql", "configuration.postgres"] {
         registry.configuration.register(name, |context: InitContext| async move {
             let store = configuration::PostgresConfiguration::connect(&context).await?;

@@ -15,7 +15,7 @@ const MAX_IDLE: Duration = Duration::from_secs(30 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// Connections of a pool that is not told otherwise, whatever the machine.
 const MIN_POOL: usize = 4;
-const EXEC_MODES: [&str; 5] =
+pub(crate) const EXEC_MODES: [&str; 5] =
     ["cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"];
 /// Parameters that concern clients of another make.
 const IGNORED: [&str; 8] = [

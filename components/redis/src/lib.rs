@@ -19,6 +19,7 @@ use dapr_components::state::StateStore;
 pub mod configuration;
 mod connect;
 mod connection;
+mod description;
 pub mod lock;
 pub mod pubsub;
 mod settings;
@@ -26,6 +27,8 @@ pub mod state;
 
 /// Registers the types of this crate.
 pub fn register(registry: &mut Registry) {
+    use description::{CONFIGURATION, LOCK, PUBSUB, STATE};
+    registry.describe(&[&STATE, &PUBSUB, &CONFIGURATION, &LOCK]);
     registry.state.register("state.redis", |context: InitContext| async move {
         Ok(Arc::new(state::RedisStore::connect(&context).await?) as Arc<dyn StateStore>)
     });

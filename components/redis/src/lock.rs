@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dapr_components::lock::{Error, LockStore, UnlockStatus};
-use dapr_components::{InitContext, InitError};
+use dapr_components::{InitContext, InitError, Properties};
 use redis::{RedisError, Value, cmd};
 
 use crate::connect::Connector;
@@ -26,15 +26,20 @@ pub struct RedisLock {
 }
 
 impl RedisLock {
-    /// Connects; fails when the server is away or of a kind that loses locks.
-    pub async fn connect(context: &InitContext) -> Result<Self, InitError> {
-        let settings = Settings::parse(&context.properties, Kind::Lock)?;
-        if context.properties.get("redisHost").unwrap_or_default().is_empty() {
+    pub(crate) fn settings(properties: &Properties) -> Result<Settings, InitError> {
+        let settings = Settings::parse(properties, Kind::Lock)?;
+        if properties.get("redisHost").unwrap_or_default().is_empty() {
             return Err(InitError::new("metadata property redisHost is empty"));
         }
-        if context.properties.get("redisType") == Some("cluster") {
+        if properties.get("redisType") == Some("cluster") {
             return Err(InitError::new("this component does not support connecting to Redis Cluster"));
         }
+        Ok(settings)
+    }
+
+    /// Connects; fails when the server is away or of a kind that loses locks.
+    pub async fn connect(context: &InitContext) -> Result<Self, InitError> {
+        let settings = Self::settings(&context.properties)?;
         let connector = Arc::new(Connector::new(&settings)?);
         let connection = Connection::new(connector, settings.read_timeout, settings.retry);
         connection

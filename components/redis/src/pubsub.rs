@@ -87,6 +87,12 @@ impl StreamSettings {
     }
 }
 
+/// Reads the metadata as a constructor would.
+#[cfg(test)]
+pub(crate) fn check_metadata(properties: &Properties) -> Result<(), InitError> {
+    StreamSettings::parse(properties).map(|_| ())
+}
+
 pub struct RedisStreams {
     shared: Arc<Shared>,
     host: String,

@@ -169,8 +169,9 @@ fn retry(properties: &Properties, kind: Kind) -> Result<Retry, InitError> {
     let default_min = if kind.knows_old_names() { STATE_MIN_BACKOFF } else { DEFAULT_MIN_BACKOFF };
     let default_max =
         if kind == Kind::Configuration { CONFIGURATION_MAX_BACKOFF } else { DEFAULT_MAX_BACKOFF };
-    let min = match (timer(properties, "redisMinRetryInterval")?, properties.get("maxRetryBackoff")) {
-        (Timer::Unset, Some(nanos)) if kind.knows_old_names() && !nanos.is_empty() => {
+    let old_name = kind.knows_old_names().then(|| properties.get("maxRetryBackoff")).flatten();
+    let min = match (timer(properties, "redisMinRetryInterval")?, old_name) {
+        (Timer::Unset, Some(nanos)) if !nanos.is_empty() => {
             // The old name counts nanoseconds.
             let nanos: i64 = nanos.parse().map_err(|e| {
                 InitError::new(format!("redis store error: can't parse maxRetryBackoff field: {e}"))

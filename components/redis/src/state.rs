@@ -17,7 +17,7 @@ use dapr_components::state::{
     Concurrency, Consistency, DeleteRequest, Error, Feature, GetRequest, Item, KeysLikeRequest, KeysPage,
     Operation, QueryResponse, RequestMetadata, SetRequest, StateStore, TransactionRequest,
 };
-use dapr_components::{InitContext, InitError};
+use dapr_components::{InitContext, InitError, Properties};
 use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 
 use crate::connect::Connector;
@@ -50,13 +50,33 @@ pub struct RedisStore {
     warned_of_rollback: AtomicBool,
 }
 
+/// Metadata beyond what the family shares.
+pub(crate) struct Options {
+    indexes: query::Indexes,
+    default_ttl: Option<i64>,
+}
+
+impl Options {
+    pub(crate) fn parse(properties: &Properties) -> Result<Self, InitError> {
+        let indexes = query::Indexes::parse(properties.get("queryIndexes").unwrap_or_default())
+            .map_err(|e| InitError::new(format!("redis store: error parsing query index schema: {e}")))?;
+        Ok(Self { indexes, default_ttl: properties.integer("ttlInSeconds")? })
+    }
+}
+
+/// Whether `queryIndexes` can be read.
+pub(crate) fn check_indexes(text: &str) -> Result<(), String> {
+    match query::Indexes::parse(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("a JSON list of indexes ({error})")),
+    }
+}
+
 impl RedisStore {
     /// Connects and looks at what the server can do; fails when it is away.
     pub async fn connect(context: &InitContext) -> Result<Self, InitError> {
         let settings = Settings::parse(&context.properties, Kind::State)?;
-        let indexes = query::Indexes::parse(context.properties.get("queryIndexes").unwrap_or_default())
-            .map_err(|e| InitError::new(format!("redis store: error parsing query index schema: {e}")))?;
-        let default_ttl = context.properties.integer("ttlInSeconds")?;
+        let Options { indexes, default_ttl } = Options::parse(&context.properties)?;
         let connector = Arc::new(Connector::new(&settings)?);
         let open = |timeout| Connection::new(connector.clone(), timeout, settings.retry);
         let mut store = Self {

@@ -13,6 +13,7 @@ mod cleanup;
 mod configuration;
 mod connection;
 mod database;
+mod description;
 mod lock;
 mod migrations;
 mod nameresolution;
@@ -32,6 +33,12 @@ use dapr_components::registry::Registry;
 
 /// Adds the types of this crate.
 pub fn register(registry: &mut Registry) {
+    registry.describe(&[
+        &description::STATE,
+        &description::PUBSUB,
+        &description::CONFIGURATION,
+        &description::LOCK,
+    ]);
     registry.state.register("state.sqlite", |context| async move {
         Ok(Arc::new(StateStore::open(context).await?) as Arc<dyn dapr_components::state::StateStore>)
     });

@@ -25,6 +25,7 @@ use dapr_kernel::tasks::TaskGroup;
 use crate::database::{self, Database, Write};
 use crate::migrations::Migrations;
 use crate::wake::Wake;
+pub(crate) use options::MAX_CONCURRENCY;
 use options::PubSubOptions;
 use store::{NewMessage, Store};
 use subscription::Subscription;
@@ -71,6 +72,12 @@ fn now_ms() -> i64 {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Reads the metadata as a constructor would.
+#[cfg(test)]
+pub(crate) fn check_metadata(properties: &dapr_components::Properties) -> Result<(), InitError> {
+    PubSubOptions::new(properties, "me").map(|_| ())
 }
 
 impl PubSub {

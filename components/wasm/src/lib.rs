@@ -6,6 +6,7 @@
 //! [`register`].
 #![forbid(unsafe_code)]
 
+mod description;
 mod guest;
 mod handler_abi;
 mod memory;
@@ -22,6 +23,7 @@ use dapr_components::registry::Registry;
 
 /// Registers `middleware.http.wasm`.
 pub fn register(registry: &mut Registry) {
+    registry.describe(&[&description::WASM]);
     registry.middleware.register("middleware.http.wasm", |context: InitContext| async move {
         let wasm = middleware::Wasm::new(&context).await?;
         Ok(Arc::new(wasm) as Arc<dyn HttpMiddleware>)

@@ -76,6 +76,14 @@ fn check_channel(channel: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a table or a channel can be called that.
+pub(crate) fn check_name(text: &str) -> Result<(), String> {
+    if text.len() <= MAX_IDENTIFIER && is_name(text) {
+        return Ok(());
+    }
+    Err(format!("at most {MAX_IDENTIFIER} lower-case letters, digits and any of . / _"))
+}
+
 fn is_name(text: &str) -> bool {
     text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'/' | b'_'))
 }

@@ -5,7 +5,7 @@ use dapr_components::{InitError, Properties};
 use crate::connection::{Defaults, Options, identifier};
 
 const DEFAULT_CONCURRENCY: usize = 100;
-const MAX_CONCURRENCY: usize = 10_000;
+pub(crate) const MAX_CONCURRENCY: usize = 10_000;
 const DEFAULT_REDELIVER_INTERVAL: Duration = Duration::from_secs(15);
 const DEFAULT_RETRY_DELAY: Duration = Duration::from_secs(1);
 const DEFAULT_MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
