@@ -31,6 +31,8 @@ pub struct AnchorSet {
 struct Anchor {
     anchor: TrustAnchor<'static>,
     validity: Validity,
+    /// Encoded name.
+    subject: Vec<u8>,
 }
 
 impl AnchorSet {
@@ -39,9 +41,9 @@ impl AnchorSet {
         for (index, der) in CertificateDer::pem_slice_iter(pem.as_bytes()).enumerate() {
             let fail = |reason: String| Error::Certificate { number: index + 1, reason };
             let der = der.map_err(|e: PemError| Error::Pem(e.to_string()))?;
-            let validity = Facts::read(&der).map_err(|e: x509::Error| fail(e.to_string()))?.validity;
+            let facts = Facts::read(&der).map_err(|e: x509::Error| fail(e.to_string()))?;
             let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|e| fail(e.to_string()))?.to_owned();
-            anchors.push(Anchor { anchor, validity });
+            anchors.push(Anchor { anchor, validity: facts.validity, subject: facts.subject });
         }
         if anchors.is_empty() { Err(Error::Empty) } else { Ok(Self { anchors, pem: pem.into() }) }
     }
@@ -50,6 +52,16 @@ impl AnchorSet {
     /// validity of what it trusts.
     pub(crate) fn valid_at(&self, now: Time) -> Vec<TrustAnchor<'_>> {
         self.anchors.iter().filter(|a| a.validity.contains(now)).map(|a| a.anchor.clone()).collect()
+    }
+
+    /// When the last anchor of this name ends; without one, the last of all.
+    /// While a root is replaced there are several, and one is enough.
+    pub(crate) fn end_of(&self, name: &[u8]) -> Time {
+        let last = |named: bool| {
+            let anchors = self.anchors.iter().filter(|anchor| !named || anchor.subject == name);
+            anchors.map(|anchor| anchor.validity.not_after).max()
+        };
+        last(true).or_else(|| last(false)).unwrap_or_default()
     }
 
     /// The text that the set was read from.

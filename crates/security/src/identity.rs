@@ -11,6 +11,8 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{Error as PemError, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use crate::anchors::AnchorSet;
+use crate::expiry::Ends;
 use crate::jwt::{self, Token};
 use crate::rotation::{Terms, Time, Validity};
 use crate::spiffe::SpiffeId;
@@ -80,6 +82,10 @@ pub struct Identity {
     id: SpiffeId,
     certified: Arc<CertifiedKey>,
     validity: Validity,
+    /// Name of the root, and when the certificates between it and the leaf
+    /// end; `None` without any.
+    root: Vec<u8>,
+    issuers_end: Option<Time>,
     chain_pem: String,
     key: PrivateKey,
     token: Option<Token>,
@@ -105,6 +111,14 @@ impl Identity {
             .map_err(|e| Error::Certificate(e.to_string()))?;
         let facts = Facts::read(chain.first().ok_or(Error::Empty)?)?;
         let id = facts.spiffe_id()?;
+        let mut root = facts.issuer;
+        let mut issuers_end = None;
+        for issuer in &chain[1..] {
+            let issuer = Facts::read(issuer)?;
+            let end = issuer.validity.not_after;
+            issuers_end = Some(issuers_end.map_or(end, |earlier: Time| earlier.min(end)));
+            root = issuer.issuer;
+        }
         let signing = any_supported_type(&PrivateKeyDer::Pkcs8(key.pkcs8.clone_key()))
             .map_err(|e| Error::Key(e.to_string()))?;
         let certified = CertifiedKey::new(chain, signing);
@@ -116,6 +130,8 @@ impl Identity {
             id,
             certified: Arc::new(certified),
             validity: facts.validity,
+            root,
+            issuers_end,
             chain_pem,
             key,
             token: None,
@@ -158,6 +174,12 @@ impl Identity {
 
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// When the certificates end that it stands on, with `anchors` as roots.
+    pub fn ends(&self, anchors: &AnchorSet) -> Ends {
+        let root = anchors.end_of(&self.root);
+        Ends { root, issuer: self.issuers_end.unwrap_or(root) }
     }
 
     /// What its renewal depends on.

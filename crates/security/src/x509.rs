@@ -27,6 +27,9 @@ pub enum Error {
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub validity: Validity,
+    /// Encoded names.
+    pub subject: Vec<u8>,
+    pub issuer: Vec<u8>,
     /// URI subject alternative names, in order.
     pub uris: Vec<String>,
     pub is_ca: bool,
@@ -46,6 +49,8 @@ impl Facts {
                 not_before: time(certificate.validity().not_before.timestamp()),
                 not_after: time(certificate.validity().not_after.timestamp()),
             },
+            subject: certificate.subject().as_raw().to_vec(),
+            issuer: certificate.issuer().as_raw().to_vec(),
             uris: Vec::new(),
             is_ca: false,
             signs_certificates: false,

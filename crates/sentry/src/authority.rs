@@ -7,6 +7,7 @@ use dapr_security::ca::{
     Bundle, CA_TTL, CertificateError, Issued, JwsAlgorithm, KeyError, PublicKey, SigningKey, WorkloadRequest,
     jwk, random_hex,
 };
+use dapr_security::expiry::Ends;
 use dapr_security::spiffe::{SpiffeId, TrustDomain, control_plane};
 use serde_json::json;
 
@@ -113,7 +114,7 @@ impl Authority {
         } else {
             tracing::info!(target: SCOPE, "Root and issuer certs found: using credentials from store");
         }
-        metrics.issuer_ends(bundle.issuer_not_after());
+        metrics.certificates_end(bundle.ends());
         let tokens = match jwt {
             Some(material) if options.jwt.enabled => Some(Tokens::new(material, &options.jwt, &algorithm)?),
             _ => None,
@@ -123,6 +124,11 @@ impl Authority {
 
     pub fn id(&self) -> &SpiffeId {
         &self.id
+    }
+
+    /// When the issuer and its root end.
+    pub fn ends(&self) -> Ends {
+        self.bundle.ends()
     }
 
     pub fn anchors_pem(&self) -> &str {

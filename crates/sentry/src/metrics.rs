@@ -1,7 +1,7 @@
 //! Metrics of the authority (control-plane.md §3.7).
 
-use std::time::SystemTime;
-
+use dapr_security::expiry::Ends;
+use dapr_security::rotation::Time;
 use dapr_telemetry::metrics::{Counter, Family, Gauge, Registry, RegistryOptions};
 
 /// One for the process: a reload keeps the counts.
@@ -14,6 +14,7 @@ pub struct Metrics {
     serving_failed: Counter,
     changed: Counter,
     expiry: Gauge,
+    root_expiry: Gauge,
 }
 
 impl Metrics {
@@ -35,6 +36,12 @@ impl Metrics {
             "Unix time in seconds at which the issuer certificate ends.",
             &[],
         );
+        // Dapr has no such metric.
+        let root_expiry = registry.gauge(
+            "sentry/rootcert/expiry_timestamp",
+            "Unix time in seconds at which the root certificate above the issuer ends.",
+            &[],
+        );
         Self {
             received: plain("sentry/cert/sign/request_received_total", "Requests for certificates."),
             signed: plain("sentry/cert/sign/success_total", "Certificates issued."),
@@ -42,6 +49,7 @@ impl Metrics {
             serving_failed: serving.with(&[""]),
             changed: plain("sentry/issuercert/changed_total", "Changes of the issuer's certificate or key."),
             expiry: expiry.with(&[]),
+            root_expiry: root_expiry.with(&[]),
             registry,
         }
     }
@@ -70,16 +78,15 @@ impl Metrics {
         self.changed.increment();
     }
 
-    pub fn issuer_ends(&self, at: SystemTime) {
-        let seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.expiry.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    pub fn certificates_end(&self, ends: Ends) {
+        let seconds = |at: Time| i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+        self.expiry.set(seconds(ends.issuer));
+        self.root_expiry.set(seconds(ends.root));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -87,7 +94,8 @@ mod tests {
         let metrics = Metrics::new();
         metrics.request_received();
         metrics.request_failed();
-        metrics.issuer_ends(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        let end = Time::from_seconds;
+        metrics.certificates_end(Ends { issuer: end(1_700_000_000), root: end(1_800_000_000) });
         let text = metrics.render();
         let value = |line: &str| text.lines().any(|l| l == line);
         assert!(value("dapr_sentry_cert_sign_request_received_total 1"), "{text}");
@@ -95,6 +103,7 @@ mod tests {
         let expiry =
             text.lines().find(|l| l.starts_with("dapr_sentry_issuercert_expiry_timestamp ")).unwrap();
         assert_eq!(expiry.split(' ').nth(1).unwrap().parse::<f64>().unwrap(), 1.7e9);
+        assert!(text.lines().any(|l| l.starts_with("dapr_sentry_rootcert_expiry_timestamp 1.8e")), "{text}");
         assert!(!text.contains("success_total"), "nothing before it is recorded");
     }
 }

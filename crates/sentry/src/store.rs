@@ -2,9 +2,8 @@
 //! in files, or in a Secret and a ConfigMap.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use dapr_kubernetes::{ApiError, Client};
 use dapr_security::ca::jwk::{JwkError, JwkSet};
 use dapr_security::ca::{Bundle, BundleError, KeyError, SigningKey};
+use dapr_security::private_file;
 use serde_json::{Map, Value};
 
 use crate::options::Files;
@@ -20,7 +20,6 @@ use crate::watch::Fingerprint;
 
 /// Name of the Secret and of the ConfigMap.
 const TRUST_BUNDLE: &str = "dapr-trust-bundle";
-const PRIVATE: u32 = 0o600;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -150,28 +149,8 @@ fn save_files(
     ]);
     all.into_iter().try_for_each(|(path, text)| {
         known.set(path, text.as_bytes());
-        write(path, text.as_bytes()).map_err(|source| StoreError::Write { path: path.to_owned(), source })
-    })
-}
-
-/// Readers see the old or the new content, never a part; nobody else reads it.
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    // A link stays one.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let path = target.as_path();
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = path.with_file_name(name);
-    match fs::remove_file(&temporary) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, path).inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
+        private_file::write(path, text.as_bytes())
+            .map_err(|source| StoreError::Write { path: path.to_owned(), source })
     })
 }
 

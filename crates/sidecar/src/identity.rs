@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use dapr_kernel::tasks::TaskGroup;
 use dapr_security::Security;
+use dapr_security::expiry::Ends;
 use dapr_security::provider::{Observer, Provider};
+use dapr_security::rotation::Time;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 
 use crate::options::Options;
@@ -45,6 +47,13 @@ impl Observer for Counted {
     fn rotation_failed(&self, reason: &str) {
         if let Some(metrics) = &self.0 {
             metrics.mtls.rotation_failed(reason);
+        }
+    }
+
+    fn certificates(&self, workload: Time, ends: Ends) {
+        let seconds = |at: Time| i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+        if let Some(metrics) = &self.0 {
+            metrics.mtls.certificates_end(seconds(ends.root), seconds(ends.issuer), seconds(workload));
         }
     }
 }

@@ -16,6 +16,7 @@ use super::certificate::{
 };
 use super::key::{KeyError, SigningKey};
 use super::public_key::PublicKey;
+use crate::expiry::Ends;
 use crate::spiffe::SpiffeId;
 
 /// How long generated certificates of the authority are valid.
@@ -49,6 +50,7 @@ pub enum BundleError {
 /// Trust anchors, issuer chain and issuer key of an authority.
 #[derive(Clone, Debug)]
 pub struct Bundle {
+    anchors: Vec<Certificate>,
     anchors_pem: String,
     chain: Vec<Certificate>,
     chain_pem: String,
@@ -84,22 +86,36 @@ impl Bundle {
         not_after: SystemTime,
     ) -> Result<Self, CertificateError> {
         let (root_key, _) = SigningKey::generate_ed25519()?;
+        Self::generate_with(&root_key, trust_domain, issuer_id, not_before, not_after)
+    }
+
+    /// The same with a key for the root that the caller has. A root with the
+    /// key and name of an earlier one can take its place unnoticed: what the
+    /// one has signed, the other has, too.
+    pub fn generate_with(
+        root_key: &SigningKey,
+        trust_domain: &str,
+        issuer_id: &SpiffeId,
+        not_before: SystemTime,
+        not_after: SystemTime,
+    ) -> Result<Self, CertificateError> {
         let name = organization(trust_domain)?;
         let signs = KeyUsages::DigitalSignature | KeyUsages::KeyCertSign;
         let mut extensions = authority_extensions(signs)?;
         extensions.push(subject_key_id(root_key.public())?);
         let template =
             Template { subject: name.clone(), key: root_key.public(), not_before, not_after, extensions };
-        let root = make(template, name.clone(), &root_key)?;
+        let root = make(template, name.clone(), root_key)?;
 
         let (key, key_pem) = SigningKey::generate_ed25519()?;
         let mut extensions = authority_extensions(signs | KeyUsages::CRLSign)?;
         extensions.push(subject_key_id(key.public())?);
         let subject = organization(issuer_id.as_str())?;
         let template = Template { subject, key: key.public(), not_before, not_after, extensions };
-        let issuer = make(template, name, &root_key)?;
+        let issuer = make(template, name, root_key)?;
 
-        Ok(Self { anchors_pem: root.to_pem(), chain_pem: issuer.to_pem(), chain: vec![issuer], key, key_pem })
+        let (anchors_pem, chain_pem) = (root.to_pem(), issuer.to_pem());
+        Ok(Self { anchors: vec![root], anchors_pem, chain_pem, chain: vec![issuer], key, key_pem })
     }
 
     /// Takes what a user provides, if it fits together at `now`.
@@ -129,6 +145,7 @@ impl Bundle {
         leads_to_anchor(&chain, &anchors, now)?;
         Ok(Self {
             anchors_pem: anchors.iter().map(Certificate::to_pem).collect(),
+            anchors,
             chain,
             chain_pem,
             key: signing_key,
@@ -153,6 +170,33 @@ impl Bundle {
     /// When the issuer's certificate ends.
     pub fn issuer_not_after(&self) -> SystemTime {
         self.chain[0].not_after()
+    }
+
+    /// When the last root ends that the issuer leads to.
+    pub fn root_not_after(&self) -> SystemTime {
+        let last = &self.chain[self.chain.len() - 1];
+        let above = |anchor: &&Certificate| last.der() == anchor.der() || last.is_signed_by(anchor);
+        let ends = self.anchors.iter().filter(above).map(Certificate::not_after).max();
+        ends.unwrap_or_else(|| self.issuer_not_after())
+    }
+
+    /// When the issuer's certificate and its root end.
+    pub fn ends(&self) -> Ends {
+        Ends { root: self.root_not_after().into(), issuer: self.issuer_not_after().into() }
+    }
+
+    /// Trusts those of `roots`, too, that are valid at `now`: for the time in
+    /// which certificates below them are still in use.
+    #[must_use]
+    pub fn also_trusting(mut self, roots: Vec<Certificate>, now: SystemTime) -> Self {
+        for root in roots {
+            let known = self.anchors.iter().any(|anchor| anchor.der() == root.der());
+            if !known && root.is_self_signed() && root.is_valid_at(now) {
+                self.anchors_pem.push_str(&root.to_pem());
+                self.anchors.push(root);
+            }
+        }
+        self
     }
 
     /// Certificates above a leaf, for a TLS server.

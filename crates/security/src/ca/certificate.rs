@@ -91,6 +91,12 @@ impl Certificate {
         self.parsed.tbs_certificate().subject().clone().into()
     }
 
+    /// The organisation that it is about, if any.
+    pub fn organization(&self) -> Option<String> {
+        let name = self.parsed.tbs_certificate().subject().organization().ok()??;
+        Some(name.value().into_owned())
+    }
+
     pub(super) fn is_issued_by_name_of(&self, parent: &Self) -> bool {
         self.parsed.tbs_certificate().issuer() == parent.parsed.tbs_certificate().subject()
     }

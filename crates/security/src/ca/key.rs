@@ -79,6 +79,13 @@ impl SigningKey {
         Self::with_pem(&der)
     }
 
+    /// A fresh ECDSA key on P-256, and its PKCS#8 form in PEM.
+    pub fn generate_p256() -> Result<(Self, String), KeyError> {
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
+            .map_err(|e| KeyError::Generate(e.to_string()))?;
+        Self::with_pem(&pair.serialize_der())
+    }
+
     /// A fresh RSA key, and its PKCS#8 form in PEM. Takes up to seconds.
     pub fn generate_rsa() -> Result<(Self, String), KeyError> {
         let fail = |e: &dyn fmt::Display| KeyError::Generate(e.to_string());

@@ -51,6 +51,35 @@ fn keys() -> Vec<(KeyKind, SigningKey)> {
 }
 
 #[test]
+fn a_root_with_the_same_key_takes_the_place_of_the_old_one() {
+    let issuer = id("spiffe://td/ns/default/dapr-sentry");
+    let (root_key, _) = SigningKey::generate_p256().unwrap();
+    let make = |until| Bundle::generate_with(&root_key, "td", &issuer, now() - HOUR, until).unwrap();
+    let (old, new) = (make(now() + HOUR), make(now() + CA_TTL));
+    verify(old.anchors_pem(), new.chain_pem(), new.key_pem()).unwrap();
+    verify(new.anchors_pem(), old.chain_pem(), old.key_pem()).unwrap();
+    let root = Certificate::all_from_pem(old.anchors_pem().as_bytes()).unwrap().remove(0);
+    assert_eq!(root.organization().as_deref(), Some("td"));
+}
+
+#[test]
+fn old_roots_can_stay_trusted_while_they_last() {
+    let (old, new) = (bundle(), bundle());
+    let roots = || Certificate::all_from_pem(old.anchors_pem().as_bytes()).unwrap();
+    let both = new.clone().also_trusting(roots(), now());
+    assert_eq!(both.anchors_pem(), format!("{}{}", new.anchors_pem(), old.anchors_pem()));
+    verify(both.anchors_pem(), old.chain_pem(), old.key_pem()).unwrap();
+    assert_eq!(
+        both.clone().also_trusting(roots(), now()).anchors_pem(),
+        both.anchors_pem(),
+        "once is enough"
+    );
+    assert_eq!(new.clone().also_trusting(roots(), now() + CA_TTL + HOUR).anchors_pem(), new.anchors_pem());
+    let ends = both.ends();
+    assert_eq!((ends.root, ends.issuer), (new.root_not_after().into(), new.issuer_not_after().into()));
+}
+
+#[test]
 fn a_generated_bundle_passes_its_own_check() {
     let made = bundle();
     let read = verify(made.anchors_pem(), made.chain_pem(), made.key_pem()).unwrap();

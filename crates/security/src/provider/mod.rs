@@ -18,8 +18,10 @@ use dapr_transport::server::Securer;
 use tokio::sync::watch;
 
 use crate::anchors::{self, AnchorSet, TrustAnchors};
+use crate::expiry::Ends;
 use crate::identity::{Identity, IdentityStore};
 use crate::mtls::{self, ClientAuth, Expect, Material};
+use crate::rotation::Time;
 use crate::spiffe::{self, SpiffeId, TrustDomain, control_plane};
 use anchor_file::AnchorFile;
 use sentry::Sentry;
@@ -86,6 +88,9 @@ pub trait Observer: Send + Sync + 'static {
     fn init_failed(&self, _reason: &str) {}
     fn rotated(&self) {}
     fn rotation_failed(&self, _reason: &str) {}
+    /// The identity in use and what it stands on: once there is one, and when
+    /// it or the trust anchors changed.
+    fn certificates(&self, _workload: Time, _ends: Ends) {}
 }
 
 /// Observes nothing.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::directory::IdentityDirectory;
 use super::sentry::{Refusal, Sentry};
 use super::{Error, Observer, Options, SCOPE};
+use crate::expiry::{Ends, Reminder};
 use crate::identity::Identity;
 use crate::mtls::{Material, verify_chain};
 use crate::rotation::{Chance, Effects, Event, Rotation, Time};
@@ -33,6 +34,8 @@ pub(super) struct Shell {
     issued: Option<Identity>,
     last: Option<Refusal>,
     complained: Option<Instant>,
+    reminder: Reminder,
+    shown: Option<(Time, Ends)>,
 }
 
 fn now() -> Time {
@@ -59,6 +62,8 @@ impl Shell {
             issued: None,
             last: None,
             complained: None,
+            reminder: Reminder::default(),
+            shown: None,
         }
     }
 
@@ -138,6 +143,7 @@ impl Shell {
             self.pending = Some(Box::pin(self.sentry.clone().fetch()));
         }
         self.wake = wake;
+        self.watch_expiry();
         if !give_up {
             return Ok(());
         }
@@ -167,6 +173,19 @@ impl Shell {
             tracing::info!(target: SCOPE, "Starting workload identity expiry watcher; cert expires in {until:?}");
         }
         Ok(())
+    }
+
+    /// Called at least every minute, the longest sleep of the rotation.
+    fn watch_expiry(&mut self) {
+        let Some(identity) = self.material.identity.current() else { return };
+        let ends = identity.ends(&self.material.anchors.current());
+        for line in self.reminder.due(now(), ends) {
+            tracing::warn!(target: SCOPE, "{line}");
+        }
+        let shown = (identity.validity().not_after, ends);
+        if self.shown.replace(shown) != Some(shown) {
+            self.observer.certificates(shown.0, shown.1);
+        }
     }
 
     /// Whether peers that know only the current anchors believe us.

@@ -13,6 +13,7 @@ use dapr_kernel::health::{Health, Target};
 use dapr_kernel::tasks::TaskGroup;
 use dapr_kubernetes::Client;
 use dapr_security::ca::{Serving, SigningKey};
+use dapr_security::expiry::{self, Reminder};
 use dapr_transport::listen::{self, BIND_PATIENCE};
 use dapr_transport::server::{self, Protocol, Service};
 use tokio::sync::{mpsc, watch};
@@ -94,6 +95,7 @@ async fn start(
     let authority = Arc::new(authority.map_err(|e| format!("error creating CA: {e}"))?);
     loaded.send_replace(Some(known));
     tracing::info!(target: SCOPE, "CA certificate key pair ready");
+    remind_of_expiry(&authority, tasks);
     check_user(options).map_err(|e| format!("error creating security: {e}"))?;
 
     let certificate = Serving::default();
@@ -258,6 +260,20 @@ fn keep_certified(
                     tokio::time::sleep(RENEWAL_RETRY).await;
                 }
             }
+        }
+    });
+}
+
+/// A line a day in the log while the issuer or its root are about to end.
+fn remind_of_expiry(authority: &Authority, tasks: &TaskGroup) {
+    let ends = authority.ends();
+    tasks.spawn_until_shutdown("certificate expiry", async move {
+        let mut reminder = Reminder::default();
+        loop {
+            for line in reminder.due(SystemTime::now().into(), ends) {
+                tracing::warn!(target: "dapr.sentry.ca", "{line}");
+            }
+            tokio::time::sleep(expiry::LOOK).await;
         }
     });
 }

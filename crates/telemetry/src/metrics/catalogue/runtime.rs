@@ -52,12 +52,16 @@ pub struct MtlsMetrics {
     init_failed: Family<Counter>,
     rotated: Counter,
     rotation_failed: Family<Counter>,
+    root_ends: Gauge,
+    issuer_ends: Gauge,
+    workload_ends: Gauge,
 }
 
 impl MtlsMetrics {
     pub(super) fn new(registry: &Registry) -> Self {
         let plain = |name: &str, help| registry.counter(name, help, &[]).with(&[]);
         let failed = |name: &str, help| registry.counter(name, help, &["reason"]);
+        let time = |name: &str, help| registry.gauge(name, help, &[]).with(&[]);
         Self {
             initialized: plain("runtime/mtls/init_total", "mTLS set up."),
             init_failed: failed("runtime/mtls/init_fail_total", "Failures to set up mTLS."),
@@ -65,6 +69,19 @@ impl MtlsMetrics {
             rotation_failed: failed(
                 "runtime/mtls/workload_cert_rotated_fail_total",
                 "Failures to renew the certificate.",
+            ),
+            // These three are ours: Dapr tells of the issuer alone, and only at the authority.
+            root_ends: time(
+                "runtime/mtls/root_cert_expiry_timestamp",
+                "Unix time in seconds at which the root certificate ends.",
+            ),
+            issuer_ends: time(
+                "runtime/mtls/issuer_cert_expiry_timestamp",
+                "Unix time in seconds at which the issuer certificate ends.",
+            ),
+            workload_ends: time(
+                "runtime/mtls/workload_cert_expiry_timestamp",
+                "Unix time in seconds at which the sidecar's own certificate ends.",
             ),
         }
     }
@@ -81,6 +98,13 @@ impl MtlsMetrics {
 
     pub fn rotated(&self) {
         self.rotated.increment();
+    }
+
+    /// Ends of the certificates, in Unix seconds.
+    pub fn certificates_end(&self, root: i64, issuer: i64, workload: i64) {
+        self.root_ends.set(root);
+        self.issuer_ends.set(issuer);
+        self.workload_ends.set(workload);
     }
 
     /// Reasons as for [`MtlsMetrics::init_failed`].
