@@ -72,12 +72,15 @@ pub struct Field {
     pub name: &'static str,
     /// Older names.
     pub aliases: &'static [&'static str],
+    /// There is no component without it.
     pub required: bool,
+    /// Properties that will do in place of a required one.
+    pub instead: &'static [&'static str],
+    /// The component starts without it, but hardly as it was meant.
+    pub expected: bool,
     /// Counts only in exactly this spelling.
     pub exact_case: bool,
     pub kind: FieldKind,
-    /// A valid value, for tests; empty takes one that fits the kind.
-    sample: &'static str,
 }
 
 /// What the text of a property has to be. An empty text is as good as none.
@@ -168,7 +171,7 @@ impl FieldKind {
 
 impl Field {
     pub const fn new(name: &'static str, kind: FieldKind) -> Self {
-        Self { name, aliases: &[], required: false, exact_case: false, kind, sample: "" }
+        Self { name, aliases: &[], required: false, instead: &[], expected: false, exact_case: false, kind }
     }
 
     pub const fn text(name: &'static str) -> Self {
@@ -211,6 +214,20 @@ impl Field {
         self
     }
 
+    /// Required, unless one of these is there.
+    #[must_use]
+    pub const fn required_unless(mut self, instead: &'static [&'static str]) -> Self {
+        self.required = true;
+        self.instead = instead;
+        self
+    }
+
+    #[must_use]
+    pub const fn expected(mut self) -> Self {
+        self.expected = true;
+        self
+    }
+
     #[must_use]
     pub const fn exact_case(mut self) -> Self {
         self.exact_case = true;
@@ -221,17 +238,6 @@ impl Field {
     pub const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
         self
-    }
-
-    #[must_use]
-    pub const fn sample(mut self, sample: &'static str) -> Self {
-        self.sample = sample;
-        self
-    }
-
-    /// A value that [`FieldKind::check`] and the decoder take.
-    pub fn sample_value(&self) -> &'static str {
-        if self.sample.is_empty() { self.kind.sample() } else { self.sample }
     }
 
     /// The name and the aliases.
@@ -333,61 +339,120 @@ fn direction(text: &str) -> Result<(), String> {
     }
 }
 
-/// Holds `decode` against `description`, for the tests of component crates;
-/// `decode` answers what the component's constructor would, without any I/O.
-/// The first thing that does not agree is the error:
-///
-/// - every described name is accepted with a valid value and is read,
-/// - nothing else is read,
-/// - a value that the description refuses is refused,
-/// - without a required property there is no component.
-pub fn check_decoder(
-    description: &Description,
-    decode: impl Fn(&Properties) -> Result<(), String>,
-) -> Result<(), String> {
-    let what = description.types.first().copied().unwrap_or_default();
-    let required: Vec<_> = description.all_fields().filter(|field| field.required).collect();
-    let run = |name: &str, value: &str, without: &str| {
-        let others = required.iter().filter(|field| !field.answers_to(name) && field.name != without);
-        let mut items: Vec<_> = others.map(|field| (field.name, field.sample_value())).collect();
-        if !name.is_empty() {
-            items.push((name, value));
+/// The test of component crates that holds a decoder against its description.
+/// The decoder answers what the component's constructor would, without a server
+/// behind it.
+pub struct DecoderCheck {
+    description: Description,
+    samples: Vec<(String, String)>,
+    combinations: Vec<Vec<(String, String)>>,
+}
+
+/// Fits no kind but text.
+const UNFIT: &str = "\u{1}(";
+
+impl DecoderCheck {
+    pub fn new(description: &Description) -> Self {
+        Self { description: *description, samples: Vec::new(), combinations: Vec::new() }
+    }
+
+    /// A valid value for a property whose kind does not suggest one.
+    #[must_use]
+    pub fn sample(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.samples.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Properties that lead to further ones being read.
+    #[must_use]
+    pub fn combination(mut self, items: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.combinations.push(items.iter().map(owned).collect());
+        self
+    }
+
+    /// The first thing that does not agree is the error:
+    ///
+    /// - every described name is accepted with a valid value, and is read,
+    /// - nothing else is read,
+    /// - a value that the description refuses is refused,
+    /// - without a required property there is no component.
+    pub fn run(&self, decode: impl Fn(&Properties) -> Result<(), String>) -> Result<(), String> {
+        let what = self.description.types.first().copied().unwrap_or_default();
+        let mut asked = BTreeSet::new();
+        let mut decode = |items: Vec<(String, String)>| {
+            let properties = Properties::recording(items).map_err(|error| error.to_string())?;
+            let outcome = decode(&properties);
+            asked.extend(properties.asked());
+            outcome
+        };
+        let all_agree = decode(self.all_but("")).is_ok();
+        for field in self.description.all_fields() {
+            for name in field.names() {
+                let sample = self.value(field);
+                field.kind.check(&sample).map_err(|e| format!("{what}: sample of {name}: {}", e.wanted))?;
+                decode(self.with(name, &sample))
+                    .map_err(|error| format!("{what}: {name}={sample} is refused: {error}"))?;
+            }
+            let strict = field.kind.check(UNFIT).is_err_and(|unfit| !unfit.lenient);
+            if strict && decode(self.with(field.name, UNFIT)).is_ok() {
+                // Some are read only beside others.
+                let mut items = self.all_but(field.name);
+                items.push((field.name.to_owned(), UNFIT.to_owned()));
+                if !all_agree || decode(items).is_ok() {
+                    return Err(format!("{what}: a bad {} is refused by the description only", field.name));
+                }
+            }
+            if field.required && decode(self.required_but(field)).is_ok() {
+                return Err(format!("{what}: {} is required by the description only", field.name));
+            }
         }
-        let properties = Properties::recording(items).map_err(|error| error.to_string());
-        let properties = properties.unwrap_or_default();
-        (decode(&properties), properties.asked())
-    };
-    let mut asked = BTreeSet::new();
-    for field in description.all_fields() {
-        for name in field.names() {
-            let sample = field.sample_value();
-            field.kind.check(sample).map_err(|e| format!("{what}: sample of {name}: {}", e.wanted))?;
-            let (outcome, names) = run(name, sample, "");
-            outcome.map_err(|error| format!("{what}: {name}={sample} is refused: {error}"))?;
-            asked.extend(names);
+        for items in &self.combinations {
+            // What comes of them is no matter: they only have to be looked at.
+            let _ = decode(items.clone());
         }
-        const NOTHING_FITS: &str = "\u{1}(";
-        let (outcome, _) = run(field.name, NOTHING_FITS, "");
-        if field.kind.check(NOTHING_FITS).is_err_and(|unfit| !unfit.lenient) && outcome.is_ok() {
-            return Err(format!("{what}: a bad {} is refused by the description only", field.name));
+        self.compare_names(what, &asked)
+    }
+
+    fn compare_names(&self, what: &str, asked: &BTreeSet<String>) -> Result<(), String> {
+        let fields = self.description.all_fields();
+        let described: BTreeSet<String> = fields.flat_map(Field::names).map(str::to_lowercase).collect();
+        // What the sidecar reads from any component of a block a component may read, too.
+        let of_block = |name: &String| {
+            Block::of(what).is_some_and(|block| block.fields().iter().any(|field| field.answers_to(name)))
+        };
+        if let Some(name) = asked.iter().find(|name| !described.contains(*name) && !of_block(name)) {
+            return Err(format!("{what}: {name} is read but not described"));
         }
-        if field.required && run("", "", field.name).0.is_ok() {
-            return Err(format!("{what}: {} is required by the description only", field.name));
+        match described.iter().find(|name| !asked.contains(*name)) {
+            Some(name) => Err(format!("{what}: {name} is described but never read")),
+            None => Ok(()),
         }
     }
-    asked.extend(run("", "", "").1);
-    let described: BTreeSet<String> =
-        description.all_fields().flat_map(Field::names).map(str::to_lowercase).collect();
-    // What the sidecar reads from any component of a block a component may read, too.
-    let of_block = |name: &String| {
-        Block::of(what).is_some_and(|block| block.fields().iter().any(|field| field.answers_to(name)))
-    };
-    if let Some(name) = asked.iter().find(|name| !described.contains(*name) && !of_block(name)) {
-        return Err(format!("{what}: {name} is read but not described"));
+
+    fn value(&self, field: &Field) -> String {
+        let given = self.samples.iter().find(|(name, _)| field.answers_to(name));
+        given.map_or_else(|| field.kind.sample().to_owned(), |(_, value)| value.clone())
     }
-    match described.iter().find(|name| !asked.contains(*name)) {
-        Some(name) => Err(format!("{what}: {name} is described but never read")),
-        None => Ok(()),
+
+    /// Required properties and `name`.
+    fn with(&self, name: &str, value: &str) -> Vec<(String, String)> {
+        let fields = self.description.all_fields();
+        let others = fields.filter(|field| field.required && !field.answers_to(name));
+        let mut items: Vec<_> = others.map(|field| (field.name.to_owned(), self.value(field))).collect();
+        items.push((name.to_owned(), value.to_owned()));
+        items
+    }
+
+    fn required_but(&self, without: &Field) -> Vec<(String, String)> {
+        let fields = self.description.all_fields();
+        let others = fields.filter(|field| field.required && field.name != without.name);
+        others.map(|field| (field.name.to_owned(), self.value(field))).collect()
+    }
+
+    fn all_but(&self, without: &str) -> Vec<(String, String)> {
+        let others = self.description.all_fields().filter(|field| field.name != without);
+        others.map(|field| (field.name.to_owned(), self.value(field))).collect()
     }
 }
 
@@ -395,10 +460,9 @@ pub fn check_decoder(
 mod tests {
     use super::*;
 
-    const THING: Description = Description::new(
-        &["state.thing"],
-        &[&[Field::text("url").required().aliases(&["address"]), Field::duration("timeout")]],
-    );
+    const FIELDS: &[Field] =
+        &[Field::text("url").required().aliases(&["address"]), Field::duration("timeout")];
+    const THING: Description = Description::new(&["state.thing"], &[FIELDS]);
 
     fn thing(properties: &Properties) -> Result<(), String> {
         let url = properties.get_any(&["url", "address"]).unwrap_or_default();
@@ -408,17 +472,20 @@ mod tests {
 
     #[test]
     fn a_decoder_that_does_what_is_described_passes() {
-        assert_eq!(check_decoder(&THING, thing), Ok(()));
+        assert_eq!(DecoderCheck::new(&THING).run(thing), Ok(()));
     }
 
     #[test]
     fn drift_is_found_either_way() {
         let more = |p: &Properties| p.get("colour").map_or(thing(p), |_| Ok(()));
-        assert_eq!(check_decoder(&THING, more).unwrap_err(), "state.thing: colour is read but not described");
-        const WIDER: Description =
-            Description::new(&["state.thing"], &[THING.fields[0], &[Field::text("colour")]]);
         assert_eq!(
-            check_decoder(&WIDER, thing).unwrap_err(),
+            DecoderCheck::new(&THING).run(more).unwrap_err(),
+            "state.thing: colour is read but not described"
+        );
+        const MORE: &[Field] = &[Field::text("colour")];
+        const WIDER: Description = Description::new(&["state.thing"], &[FIELDS, MORE]);
+        assert_eq!(
+            DecoderCheck::new(&WIDER).run(thing).unwrap_err(),
             "state.thing: colour is described but never read"
         );
         let careless = |p: &Properties| {
@@ -426,12 +493,12 @@ mod tests {
             p.get_any(&["url", "address"]).map(|_| ()).ok_or_else(String::new)
         };
         assert_eq!(
-            check_decoder(&THING, careless).unwrap_err(),
+            DecoderCheck::new(&THING).run(careless).unwrap_err(),
             "state.thing: a bad timeout is refused by the description only"
         );
         let undemanding = |p: &Properties| thing(p).or_else(|e| if e == "no url" { Ok(()) } else { Err(e) });
         assert_eq!(
-            check_decoder(&THING, undemanding).unwrap_err(),
+            DecoderCheck::new(&THING).run(undemanding).unwrap_err(),
             "state.thing: url is required by the description only"
         );
     }
