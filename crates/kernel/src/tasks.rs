@@ -141,14 +141,16 @@ impl TaskGroup {
     }
 
     /// Gives the signal and waits for every task, at most `limit`. Returns
-    /// false when tasks were still running by then.
+    /// false when tasks were still running by then; what they need still runs, too.
     pub async fn stop(&self, limit: Duration) -> bool {
         self.shutdown.trigger();
         self.tracker.close();
         self.supports.close();
         let ended = tokio::time::timeout(limit, self.tracker.wait()).await.is_ok();
-        self.end.trigger();
-        self.supports.wait().await;
+        if ended {
+            self.end.trigger();
+            self.supports.wait().await;
+        }
         ended
     }
 }

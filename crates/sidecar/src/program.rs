@@ -174,7 +174,12 @@ async fn run_once(sidecar: Sidecar, sockets: &Sockets, signals: &mut Signals) ->
     loop {
         tokio::select! {
             exit = &mut running => {
-                return if restart && exit == Exit::Graceful { Exit::Restart } else { exit };
+                return match exit {
+                    Exit::Graceful if restart => Exit::Restart,
+                    // A restart was on its way when the end was asked for.
+                    Exit::Restart if !restart => Exit::Graceful,
+                    exit => exit,
+                };
             }
             name = signals.next() => {
                 if name != "hangup" {
