@@ -42,6 +42,9 @@ use crate::trace_export::Tracing;
 use crate::{VERSION, access_control, app, drain, endpoints, host, identity, policies, servers, unserved};
 
 const SCOPE: &str = "dapr.runtime";
+/// Time after readiness in which the start's last work and the first requests
+/// come; then memory that only the start needed is given back.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// How a sidecar ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -287,6 +290,8 @@ impl Run {
         let elapsed = started.elapsed().as_millis();
         tracing::info!(target: SCOPE, "dapr initialized. Status: Running. Init Elapsed {elapsed}ms");
         self.ready.ready();
+        tokio::time::sleep(SETTLING).await;
+        dapr_footprint::release_start();
         std::future::pending::<()>().await;
     }
 
