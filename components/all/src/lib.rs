@@ -72,6 +72,19 @@ mod tests {
             assert!(registry.crypto.find(name, "v1").is_some(), "{name}");
         }
         assert!(registry.input_bindings.find("bindings.cron", "v1").is_some());
+        let middleware = [
+            "bearer",
+            "oauth2",
+            "oauth2clientcredentials",
+            "opa",
+            "ratelimit",
+            "routeralias",
+            "routerchecker",
+            "sentinel",
+            "uppercase",
+            "wasm",
+        ];
+        assert_eq!(registry.middleware.types(), middleware.map(|name| format!("middleware.http.{name}")));
         for name in ["configuration.redis", "configuration.sqlite", "configuration.postgresql"] {
             assert!(registry.configuration.find(name, "v1").is_some(), "{name}");
         }

@@ -86,7 +86,7 @@ impl Test {
     async fn send(&self, body: &'static str) -> Response<Body> {
         let mut request = Request::post("/path?query").header("x-one", "1").body(Body::from(body)).unwrap();
         request.extensions_mut().insert(Peer(Some(([127, 0, 0, 1], 7).into())));
-        Next::new(&[self.wasm.clone()], &self.end).run(request).await.unwrap()
+        Next::new(std::slice::from_ref(&self.wasm), &self.end).run(request).await.unwrap()
     }
 
     fn seen(&self) -> (String, String) {
