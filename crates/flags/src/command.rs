@@ -23,6 +23,8 @@ pub enum FlagGroup {
     Together(Vec<&'static str>),
     /// At most one of them.
     Exclusive(Vec<&'static str>),
+    /// The first, except where the second stands in for it.
+    Unless { required: &'static str, unless: &'static str },
 }
 
 /// One command; `H` is what the program attaches to it, usually a function.
@@ -270,7 +272,13 @@ impl<H> Command<H> {
 }
 
 fn check_group(group: &FlagGroup, matches: &Matches) -> Result<(), String> {
-    let (FlagGroup::Together(names) | FlagGroup::Exclusive(names)) = group;
+    let names = match group {
+        FlagGroup::Together(names) | FlagGroup::Exclusive(names) => names,
+        FlagGroup::Unless { required, unless } => {
+            let given = [required, unless].into_iter().any(|name| matches.changed(name));
+            return if given { Ok(()) } else { Err(format!(r#"required flag(s) "{required}" not set"#)) };
+        }
+    };
     let (mut set, mut unset): (Vec<&str>, Vec<&str>) =
         names.iter().copied().partition(|name| matches.changed(name));
     set.sort_unstable();
