@@ -26,6 +26,9 @@ pub fn frame(message: &impl Message) -> Bytes {
     out.freeze()
 }
 
+/// Memory taken for a message before its bytes are there.
+const AHEAD: usize = 1 << 20;
+
 /// Why a stream of messages could not be read on.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -107,7 +110,8 @@ impl Reader {
             return Err(FrameError::TooLarge { size, limit: self.limit });
         }
         if self.buffer.len() < PREFIX + size {
-            self.buffer.reserve(PREFIX + size - self.buffer.len());
+            // A length is a claim: without a limit it may be 4 GiB, of which nothing has to follow.
+            self.buffer.reserve((PREFIX + size - self.buffer.len()).min(AHEAD));
             return Ok(None);
         }
         self.buffer.advance(PREFIX);

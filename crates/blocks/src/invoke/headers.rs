@@ -62,6 +62,9 @@ fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
+/// Room that is made before a header is read.
+const USUAL_HEADERS: usize = 64;
+
 /// How names are written between sidecars: from HTTP in canonical case, from
 /// gRPC in lower case (api.md §13.30).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +79,9 @@ pub enum Spelling {
 ///
 /// Binary values stay, as bytes, when `keep_binary` is set: gRPC peers.
 pub fn from_wire(wire: &ReceivedMetadata, keep_binary: bool) -> HeaderMap {
-    let mut out = HeaderMap::with_capacity(wire.len() + 4);
+    let mut out = HeaderMap::with_capacity((wire.len() + 4).min(USUAL_HEADERS));
     let mut connection = false;
-    for (key, values) in wire.iter() {
+    'all: for (key, values) in wire.iter() {
         let Some(name) = header_name(key) else { continue };
         let binary = name.as_str().ends_with("-bin");
         if name == CONTENT_TYPE || name == DESTINATION_APP_ID || (binary && !keep_binary) {
@@ -91,8 +94,11 @@ pub fn from_wire(wire: &ReceivedMetadata, keep_binary: bool) -> HeaderMap {
         }
         let limit = if name == BAGGAGE { 1 } else { usize::MAX };
         for value in values.take(limit) {
-            if let Some(value) = header_value(value, binary) {
-                out.append(name.clone(), value);
+            // More than a map can hold (32768) are left out: no server would take them either.
+            if let Some(value) = header_value(value, binary)
+                && out.try_append(name.clone(), value).is_err()
+            {
+                break 'all;
             }
         }
     }
@@ -141,6 +147,13 @@ mod tests {
         let request = InternalInvokeRequest { metadata, ..InternalInvokeRequest::default() };
         let request = ReceivedRequest::decode(request.encode_to_vec().into()).unwrap();
         from_wire(&request.metadata, false)
+    }
+
+    #[test]
+    fn more_headers_than_a_map_holds_do_not_panic() {
+        let names: Vec<String> = (0..40_000).map(|number| format!("h{number}")).collect();
+        let list: Vec<(&str, &[&str])> = names.iter().map(|name| (name.as_str(), &["v"][..])).collect();
+        assert!(received(&list).len() > 1000);
     }
 
     #[test]

@@ -19,3 +19,15 @@ pub use method::{InvalidMethod, normalize, normalized};
 pub use peer::CALL_LOCAL_STREAM;
 pub use service::{InvokeError, InvokeService, Options};
 pub use target::{AppAddress, InvalidTarget, from_http};
+
+/// For `fuzz/` alone: what reads the messages of peers is reached elsewhere
+/// only through a connection, which is too slow for millions of inputs.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::wire::{Received, ReceivedMetadata, ReceivedRequest, ReceivedResponse};
+
+    /// Headers as a received message's metadata makes them.
+    pub fn headers_of(metadata: &ReceivedMetadata) -> http::HeaderMap {
+        super::headers::from_wire(metadata, true)
+    }
+}

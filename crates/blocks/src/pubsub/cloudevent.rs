@@ -17,6 +17,8 @@ pub const BULK_TYPE: &str = "com.dapr.event.sent.bulk";
 const DEFAULT_SOURCE: &str = "Dapr";
 const DEFAULT_DATA_CONTENT_TYPE: &str = "text/plain";
 const OVERRIDE_PREFIX: &str = "cloudevent.";
+/// 9999-12-31T23:59:59Z.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 /// What a publish brings.
 #[derive(Clone, Debug, Default)]
@@ -133,7 +135,7 @@ fn envelope(publish: &Publish<'_>, overrides: &Overrides<'_>) -> String {
     }
     out.text("datacontenttype", content_type);
     if let Some(ttl) = publish.ttl {
-        out.text("expiration", &time::rfc3339(SystemTime::now() + ttl));
+        out.text("expiration", &expiration_after(ttl));
     }
     match overrides.id {
         Some(id) => out.text("id", id),
@@ -153,6 +155,13 @@ fn envelope(publish: &Publish<'_>, overrides: &Overrides<'_>) -> String {
     out.text("tracestate", overrides.trace_state.unwrap_or(publish.trace_state));
     out.text("type", overrides.event_type.unwrap_or(DEFAULT_TYPE));
     out.finish()
+}
+
+/// When something ends that lives for `ttl` from now. What ends beyond all
+/// times ends at the last that the format can write.
+fn expiration_after(ttl: Duration) -> String {
+    let end = SystemTime::now().checked_add(ttl);
+    time::rfc3339(end.unwrap_or(SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND)))
 }
 
 enum Data {
@@ -222,13 +231,18 @@ impl Writer {
     }
 }
 
+/// What is wrong with `data`, in Go's words.
+fn why_no_object(data: &[u8]) -> String {
+    match json::decode_first(data) {
+        Err(error) => error.to_string(),
+        Ok((value, _)) => json::unmarshal_type_error(json::kind_name(&value), "map[string]interface {}"),
+    }
+}
+
 /// Takes the publisher's own event and completes it.
 fn adopt(publish: &Publish<'_>) -> Result<Vec<u8>, NotAnEvent> {
-    let mut event: Map<String, Value> = serde_json::Deserializer::from_slice(publish.data)
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| Err(serde::de::Error::custom("EOF")))
-        .map_err(|e: serde_json::Error| NotAnEvent(e.to_string()))?;
+    let first = serde_json::Deserializer::from_slice(publish.data).into_iter::<Map<String, Value>>().next();
+    let Some(Ok(mut event)) = first else { return Err(NotAnEvent(why_no_object(publish.data))) };
     if !event.contains_key("time") {
         event.insert("time".into(), time::rfc3339_local(SystemTime::now()).into());
     }
@@ -247,7 +261,7 @@ fn adopt(publish: &Publish<'_>) -> Result<Vec<u8>, NotAnEvent> {
         }
     }
     if let Some(ttl) = publish.ttl {
-        event.insert("expiration".into(), time::rfc3339(SystemTime::now() + ttl).into());
+        event.insert("expiration".into(), expiration_after(ttl).into());
     }
     Ok(json::to_go_json(&Value::Object(event)))
 }
@@ -326,6 +340,20 @@ mod tests {
         };
         let metadata = metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         serde_json::from_slice(&wrap(&publish, &metadata).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_ttl_beyond_all_times_is_the_last_time() {
+        for content_type in ["text/plain", CONTENT_TYPE] {
+            let publish = Publish {
+                content_type,
+                data: b"{}",
+                ttl: Some(Duration::from_secs(u64::MAX)),
+                ..Publish::default()
+            };
+            let event: Value = serde_json::from_slice(&wrap(&publish, &HashMap::new()).unwrap()).unwrap();
+            assert_eq!(event["expiration"], "9999-12-31T23:59:59Z");
+        }
     }
 
     #[test]
