@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 
-use crate::Program;
+use dapr_lint::Catalogue;
+
 use crate::layout::{Layout, LayoutError};
 use crate::programs::SIDECAR;
 use crate::say::Say;
+use crate::{MakeCatalogue, Program};
 
 /// The surroundings of one run of the command.
 pub(crate) struct Context {
@@ -18,6 +20,7 @@ pub(crate) struct Context {
     runtime_path: String,
     has_sidecar: bool,
     executable: Option<PathBuf>,
+    catalogue: Option<MakeCatalogue>,
 }
 
 impl Context {
@@ -31,7 +34,18 @@ impl Context {
             runtime_path: runtime_path.to_owned(),
             has_sidecar: programs.iter().any(|program| program.name == SIDECAR),
             executable: std::env::current_exe().ok(),
+            catalogue: None,
         }
+    }
+
+    #[must_use]
+    pub fn with_catalogue(self, catalogue: MakeCatalogue) -> Self {
+        Self { catalogue: Some(catalogue), ..self }
+    }
+
+    /// What the sidecar of this executable can run; `None` without a sidecar.
+    pub fn catalogue(&self) -> Option<Catalogue> {
+        self.catalogue.map(|make| make())
     }
 
     pub fn var(&self, name: &str) -> Option<&str> {

@@ -23,15 +23,19 @@ use std::process::ExitCode;
 
 pub use programs::Program;
 
+/// Tells what the sidecar in this executable can run: handed in, as the programs
+/// are, for the commands that judge files.
+pub type MakeCatalogue = fn() -> dapr_lint::Catalogue;
+
 /// Runs the program that `args` (with the program's own name first) ask for:
 /// one of `programs` when the executable was started under its name or with it
 /// as the first argument, otherwise the `dapr` command.
-pub fn main(args: Vec<OsString>, programs: &[Program]) -> ExitCode {
+pub fn main(args: Vec<OsString>, programs: &[Program], catalogue: MakeCatalogue) -> ExitCode {
     if let Some(code) = programs::dispatch(&args, programs) {
         return code;
     }
     if run::guard::is_request(&args) {
         return run::guard::main();
     }
-    commands::execute(args, programs)
+    commands::execute(args, programs, catalogue)
 }

@@ -25,6 +25,11 @@ pub fn guard(
     Ok(Some(Arc::new(AccessGuard::new(list, protocol, metrics))))
 }
 
+/// Whether `spec` compiles, for tools that judge files before anything runs.
+pub fn check(spec: &AccessControlSpec) -> Result<(), String> {
+    AccessControl::compile(&to_spec(spec), Protocol::Http).map(|_| ()).map_err(|error| error.to_string())
+}
+
 fn to_spec(spec: &AccessControlSpec) -> acl::Spec {
     acl::Spec {
         default_action: spec.default_action.clone(),

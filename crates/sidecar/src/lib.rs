@@ -24,6 +24,7 @@ mod trace_export;
 mod unserved;
 mod wait;
 
+pub use access_control::check as check_access_control;
 pub use program::main;
 pub use sidecar::{Exit, Sidecar};
 pub use sockets::Sockets;

@@ -4,6 +4,7 @@ mod completion;
 mod init;
 mod invoke;
 mod later;
+mod lint;
 mod list;
 mod payload;
 mod publish;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use dapr_flags::{Command, Flag, Matches, Outcome};
 
-use crate::Program;
+use crate::{MakeCatalogue, Program};
 use crate::context::Context;
 use crate::say::{Say, stderr, stdout};
 
@@ -36,7 +37,7 @@ const LONG: &str = "
 
 Distributed Application Runtime";
 
-pub(crate) fn execute(args: Vec<OsString>, programs: &[Program]) -> ExitCode {
+pub(crate) fn execute(args: Vec<OsString>, programs: &[Program], catalogue: MakeCatalogue) -> ExitCode {
     let args = match args.into_iter().skip(1).map(OsString::into_string).collect::<Result<Vec<_>, _>>() {
         Ok(args) => args,
         Err(arg) => {
@@ -60,7 +61,7 @@ pub(crate) fn execute(args: Vec<OsString>, programs: &[Program]) -> ExitCode {
                 true => (false, ""),
                 false => (matches.bool("log-as-json"), matches.string("runtime-path")),
             };
-            let context = Context::of_process(programs, Say { json }, runtime_path);
+            let context = Context::of_process(programs, Say { json }, runtime_path).with_catalogue(catalogue);
             return handler(&context, &matches);
         }
     }
@@ -84,6 +85,7 @@ pub(crate) fn tree() -> Command<Handler> {
         .child(completion::command())
         .child(init::command())
         .child(invoke::command())
+        .child(lint::command())
         .child(list::command())
         .child(publish::command())
         .child(run::command())

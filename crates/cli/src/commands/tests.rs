@@ -13,12 +13,13 @@ fn resolve(args: &[&str]) -> (String, String) {
     }
 }
 
-const HELP: [(&str, &str); 11] = [
+const HELP: [(&str, &str); 12] = [
     ("", include_str!("help/dapr.txt")),
     ("build-info", include_str!("help/build-info.txt")),
     ("completion", include_str!("help/completion.txt")),
     ("init", include_str!("help/init.txt")),
     ("invoke", include_str!("help/invoke.txt")),
+    ("lint", include_str!("help/lint.txt")),
     ("list", include_str!("help/list.txt")),
     ("publish", include_str!("help/publish.txt")),
     ("run", include_str!("help/run.txt")),
