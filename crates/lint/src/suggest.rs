@@ -18,7 +18,7 @@ pub(crate) fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a 
 }
 
 /// A sentence for [`nearest`], else the whole choice while it is short.
-pub(crate) fn choice<'a>(typed: &str, candidates: &[&'a str]) -> String {
+pub(crate) fn choice(typed: &str, candidates: &[&str]) -> String {
     const SHORT: usize = 12;
     if let Some(near) = nearest(typed, candidates.iter().copied()) {
         return format!("did you mean {near}?");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use dapr_flags::{Command, Flag, Matches};
-use dapr_lint::{Catalogue, Finding, Job, Report, Severity};
+use dapr_lint::{Finding, Job, Report, Severity};
 use serde_json::json;
 
 use super::{Handler, help_flag};
