@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod description;
+mod functions;
 mod input;
 mod middleware;
 mod policy;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use regorus::{CompiledPolicy, Engine, Value};
 use serde::Deserialize;
 
+use crate::functions;
+
 /// The rule that is asked for.
 const ENTRY: &str = "data.http.allow";
 const FILE: &str = "inline.rego";
@@ -45,6 +47,9 @@ impl Policy {
     pub fn compile(rego: &str) -> Result<Self, String> {
         let mut engine = Engine::new();
         engine.set_rego_v0(true);
+        // A function that fails is undefined, as in OPA.
+        engine.set_strict_builtin_errors(false);
+        functions::add(&mut engine)?;
         engine.add_policy(FILE.to_owned(), rego.to_owned()).map_err(|e| e.to_string())?;
         match engine.compile_with_entrypoint(&Arc::from(ENTRY)) {
             Ok(compiled) => match stray_keyword(&compiled) {
@@ -109,6 +114,27 @@ mod tests {
         let decision = decide(rego, r#"{"name": "y"}"#).unwrap();
         assert_eq!(decision.additional_headers["x"], "y");
         assert_eq!((decision.allow, decision.status_code), (true, Some(301)));
+    }
+
+    #[test]
+    fn a_function_that_fails_is_undefined() {
+        let rego = "default allow = false\nallow { to_number(\"x\") == 1 }\nallow { input.x }";
+        assert_eq!(decide(rego, "{}").map(|d| d.allow), Ok(false));
+        assert_eq!(decide(rego, r#"{"x": 1}"#).map(|d| d.allow), Ok(true));
+    }
+
+    #[test]
+    fn a_token_can_be_looked_into_again_and_again() {
+        let rego = r#"allow = false { not claims.sub }
+            allow = true { claims.sub == "me" }
+            claims = payload { [_, payload, _] := io.jwt.decode(input.token) }"#;
+        let policy = Policy::compile(&format!("package http\n{rego}")).unwrap();
+        for (token, allowed) in [("e30.eyJzdWIiOiJtZSJ9.YQ", true), ("e30.e30.YQ", false), ("none", false)] {
+            for _ in 0..2 {
+                let input = Value::from(serde_json::json!({"token": token}));
+                assert_eq!(policy.decide(input).unwrap().allow, allowed, "{token}");
+            }
+        }
     }
 
     #[test]
