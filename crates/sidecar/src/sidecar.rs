@@ -42,6 +42,8 @@ use crate::trace_export::Tracing;
 use crate::{VERSION, access_control, app, drain, endpoints, host, identity, policies, servers, unserved};
 
 const SCOPE: &str = "dapr.runtime";
+/// Beyond the grace period: for ends that nobody else limits.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Time after readiness in which the start's last work and the first requests
 /// come; then memory that only the start needed is given back.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -542,7 +544,8 @@ impl Run {
         self.api.configuration.stop();
         self.processor.outbox.stop();
         // Requests in flight still use the components.
-        let limit = self.options.grace.unwrap_or(Duration::MAX);
+        // Whoever limits all of this must be the first to lose patience.
+        let limit = self.options.grace.map_or(Duration::MAX, |grace| grace + PATIENCE);
         self.tasks.stop(limit).await;
         let resolver = self.api.invoke.take_resolver();
         let close_resolver = async {
