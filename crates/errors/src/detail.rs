@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use dapr_gocompat::json::to_go_json;
 use dapr_wire::google::rpc;
 use prost::Message;
 use serde_json::{Value, json};
@@ -65,9 +66,7 @@ impl Detail {
             }),
             Self::BadRequest { violations } => json!({
                 "@type": format!("{TYPE_PREFIX}BadRequest"),
-                "field_violations": violations.iter()
-                    .map(|(field, description)| json!({"field": field, "description": description}))
-                    .collect::<Vec<_>>(),
+                "field_violations": violations.iter().map(violation).collect::<Vec<_>>(),
             }),
             Self::Help { links } => json!({
                 "@type": format!("{TYPE_PREFIX}Help"),
@@ -76,6 +75,21 @@ impl Detail {
                     .collect::<Vec<_>>(),
             }),
         }
+    }
+
+    /// [`Self::to_json`] as text, with the keys in the order that Dapr has.
+    pub(crate) fn to_json_text(&self) -> String {
+        let text = |value: &Value| String::from_utf8_lossy(&to_go_json(value)).into_owned();
+        let Self::BadRequest { violations } = self else { return text(&self.to_json()) };
+        let violations = violations.iter().map(|given| {
+            let object = violation(given);
+            let fields = ["field", "description"]
+                .into_iter()
+                .filter_map(|name| object.get(name).map(|value| format!("\"{name}\":{}", text(value))));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+        });
+        let violations = violations.collect::<Vec<_>>().join(",");
+        format!("{{\"@type\":\"{TYPE_PREFIX}BadRequest\",\"field_violations\":[{violations}]}}")
     }
 
     pub(crate) fn to_any(&self) -> prost_types::Any {
@@ -118,6 +132,13 @@ impl Detail {
             ),
         }
     }
+}
+
+/// Empty parts are left out.
+fn violation((field, description): &(String, String)) -> Value {
+    let parts = [("field", field), ("description", description)];
+    let parts = parts.into_iter().filter(|(_, text)| !text.is_empty());
+    parts.map(|(name, text)| (name.to_owned(), Value::String(text.clone()))).collect()
 }
 
 fn any(name: &str, message: &impl Message) -> prost_types::Any {

@@ -91,8 +91,7 @@ impl ApiError {
                 if i > 0 {
                     out.push(',');
                 }
-                let text = dapr_gocompat::json::to_go_json(&detail.to_json());
-                out.push_str(&String::from_utf8_lossy(&text));
+                out.push_str(&detail.to_json_text());
             }
             out.push(']');
         }

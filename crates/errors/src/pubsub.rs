@@ -35,7 +35,7 @@ pub fn not_found(pubsub: &str) -> ApiError {
         404,
         Code::InvalidArgument,
         format!("pubsub {pubsub} is not found"),
-        vec![Detail::error_info("DAPR_PUBSUB_NOT_FOUND")],
+        vec![Detail::error_info_with::<String, String>("DAPR_PUBSUB_NOT_FOUND", [])],
     )
 }
 
@@ -50,16 +50,6 @@ pub fn vanished(pubsub: &str, topic: &str) -> ApiError {
         pubsub,
         &[("topic", topic), ("error", &message)],
         message.clone(),
-    )
-}
-
-pub fn not_configured(pubsub: &str) -> ApiError {
-    ApiError::rich(
-        "ERR_PUBSUB_NOT_CONFIGURED",
-        400,
-        Code::FailedPrecondition,
-        format!("pubsub {pubsub} is not configured"),
-        vec![Detail::error_info("DAPR_PUBSUB_NOT_CONFIGURED")],
     )
 }
 
@@ -121,7 +111,7 @@ pub fn bad_metadata(pubsub: &str, value: &str) -> ApiError {
         400,
         Code::InvalidArgument,
         pubsub,
-        &[],
+        &[("rawPayload", value)],
         format!(
             "failed deserializing metadata. Error: rawPayload value must be a valid boolean: actual is '{value}'"
         ),

@@ -161,6 +161,11 @@ pub fn save_failed(store: &str, failure: Failure, reason: impl Display) -> ApiEr
     )
 }
 
+/// An item to be saved has no key, over gRPC.
+pub fn empty_key() -> ApiError {
+    ApiError::basic("ERR_STATE_SAVE", 400, Code::InvalidArgument, "state key cannot be empty")
+}
+
 pub fn delete_failed(key: &str, failure: Failure, reason: impl Display) -> ApiError {
     let (http, code) = failure.codes();
     ApiError::basic("ERR_STATE_DELETE", http, code, format!("failed deleting state with key {key}: {reason}"))
@@ -203,7 +208,7 @@ pub fn component_error(
 }
 
 pub fn unknown_operation(operation: &str) -> ApiError {
-    ApiError::simple(
+    ApiError::basic(
         "ERR_NOT_SUPPORTED_STATE_OPERATION",
         400,
         Code::Unimplemented,

@@ -39,9 +39,13 @@ impl ApiAccess {
 
     pub fn allows_grpc(&self, group: &str, version: &str) -> bool {
         let entry = format!("{version}/{group}");
-        let known = |list: &BTreeSet<String>| list.iter().any(|e| is_known(e));
         !self.grpc.denied.contains(&entry)
-            && (!known(&self.grpc.allowed) || self.grpc.allowed.contains(&entry))
+            && (self.allows_unlisted_grpc() || self.grpc.allowed.contains(&entry))
+    }
+
+    /// Whether methods of no group may be called: no allow list excludes them.
+    pub fn allows_unlisted_grpc(&self) -> bool {
+        !self.grpc.allowed.iter().any(|entry| is_known(entry))
     }
 }
 

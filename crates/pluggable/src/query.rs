@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use dapr_components::state::Error;
-use dapr_gocompat::json::to_go_json;
+use dapr_gocompat::json::{decode_whole, to_go_json};
 use dapr_wire::components::v1::sorting::Order;
 use dapr_wire::components::v1::{Pagination, Query, Sorting};
 use serde_json::{Map, Value};
@@ -17,7 +17,7 @@ pub fn parse(body: &[u8]) -> Result<Query, Error> {
 }
 
 fn read(body: &[u8]) -> Result<Query, String> {
-    let Value::Object(fields) = serde_json::from_slice(body).map_err(|e| e.to_string())? else {
+    let Value::Object(fields) = decode_whole(body).map_err(|e| e.to_string())? else {
         return Err("the query must be an object".to_owned());
     };
     let mut filter = HashMap::new();

@@ -4,12 +4,14 @@
 //!
 //! It must not know any crate of the project: what a test sees here is what a
 //! user sees, a process with flags, files and ports. Entry types:
-//! [`Sidecar`], [`FakeApp`], [`Client`], [`Redis`], [`Scratch`].
+//! [`Sidecar`], [`FakeApp`], [`Client`], [`Redis`], [`Pluggable`], [`Scratch`].
 #![forbid(unsafe_code)]
 
 mod app;
 mod client;
 mod collector;
+mod grpc;
+mod pluggable;
 mod ports;
 mod process;
 mod redis;
@@ -22,6 +24,8 @@ mod wait;
 pub use app::{Chunks, FakeApp, Request, Response, respond, respond_json, respond_stream};
 pub use client::{Answer, Client};
 pub use collector::{Collector, Span, call_grpc};
+pub use grpc::{GrpcAnswer, ask_grpc, ask_grpc_over, grpc_frame};
+pub use pluggable::{Pluggable, Refusal};
 pub use ports::{free_port, taken_port};
 pub use process::Process;
 pub use redis::Redis;

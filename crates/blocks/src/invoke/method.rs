@@ -16,13 +16,9 @@ pub fn normalize(method: &str) -> Result<String, InvalidMethod> {
 
 /// [`normalize`] without a copy of what is normal already.
 pub fn normalized(method: &str) -> Result<Cow<'_, str>, InvalidMethod> {
-    if let Some(bad) = method.chars().find(|c| matches!(c, '#' | '?') || (*c as u32) < 0x20 || *c == '\u{7f}')
-    {
-        return Err(InvalidMethod(format!(
-            "method {} contains the reserved character {}",
-            dapr_gocompat::quote::quote(method),
-            dapr_gocompat::quote::quote(&bad.to_string()),
-        )));
+    if method.chars().any(|c| matches!(c, '#' | '?') || (c as u32) < 0x20 || c == '\u{7f}') {
+        let method = dapr_gocompat::quote::quote(method);
+        return Err(InvalidMethod(format!("method contains forbidden character: {method}")));
     }
     if is_clean(method) {
         return Ok(Cow::Borrowed(method));

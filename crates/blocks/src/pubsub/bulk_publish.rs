@@ -99,8 +99,8 @@ impl Outcome for Attempt {
 }
 
 impl PubSubService {
-    /// The checks that come before a bulk call's body is looked at.
-    pub fn check_bulk(
+    /// The checks that come before a call's body is looked at.
+    pub fn check(
         &self,
         pubsub: &str,
         topic: &str,

@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -53,8 +52,6 @@ pub(super) struct Inner {
     pub table: ArcSwap<Table>,
     pub app: ArcSwapOption<AppChannel>,
     pub manager: Manager,
-    /// Whether there ever was a component: without one the block does not exist.
-    configured: AtomicBool,
 }
 
 /// W3C trace context of a request; empty without one.
@@ -104,7 +101,6 @@ impl PubSubService {
             table: ArcSwap::default(),
             app: ArcSwapOption::empty(),
             manager: Manager::default(),
-            configured: AtomicBool::new(false),
         }))
     }
 
@@ -126,7 +122,6 @@ impl PubSubService {
     }
 
     pub(super) fn insert(&self, loaded: Arc<Loaded>) {
-        self.0.configured.store(true, Ordering::Release);
         self.0.table.rcu(|table| {
             let mut next = Table::clone(table);
             next.insert(loaded.name.to_string(), loaded.clone());
@@ -157,9 +152,6 @@ impl PubSubService {
     /// The component and the checks that every publish begins with.
     pub(super) fn target(&self, name: &str, topic: &str) -> Result<Arc<Loaded>, ApiError> {
         let table = self.0.table.load();
-        if !self.0.configured.load(Ordering::Acquire) {
-            return Err(errors::not_configured(name));
-        }
         if name.is_empty() {
             return Err(errors::name_empty());
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use dapr_components::Properties;
 use dapr_components::state::{
-    BulkItem, DeleteRequest, Error, Feature, GetRequest, Item, Operation, QueryResponse, RequestMetadata,
-    SetRequest, StateStore, TransactionRequest,
+    BulkItem, DeleteRequest, Error, Feature, GetRequest, Item, KeyError, Operation, QueryResponse,
+    RequestMetadata, SetRequest, StateStore, TransactionRequest,
 };
 use dapr_errors::{ApiError, state as errors};
 use dapr_kernel::AppIdentity;
@@ -254,11 +254,8 @@ impl Store {
         }
         let request = TransactionRequest { operations: prefixed, metadata };
         let call = self.outbound.run(|| self.store.transact(&request));
-        self.outbound
-            .transaction
-            .watch(call)
-            .await
-            .map_err(|e| with_rich(errors::transaction_failed(&e), &e).into())
+        // Not in an error of the component's own: a transaction fails as a whole.
+        self.outbound.transaction.watch(call).await.map_err(|e| errors::transaction_failed(&e).into())
     }
 
     /// Encrypts a value on its way into the store, if that is asked for.
@@ -304,9 +301,13 @@ pub enum BulkGetError {
     Store(Error),
 }
 
-/// The kind that decides the status; of several failures the first ETag one.
+/// The kind that decides the status; of several failures the first ETag one,
+/// unless all are: then an invalid ETag outweighs a mismatch.
 fn failure(error: &Error) -> errors::Failure {
     match error {
+        Error::Bulk(keys) if keys.iter().all(|k| k.error.is_etag()) && has_invalid(keys) => {
+            errors::Failure::EtagInvalid
+        }
         Error::EtagMismatch(_) => errors::Failure::EtagMismatch,
         Error::EtagInvalid(_) => errors::Failure::EtagInvalid,
         Error::Bulk(keys) => keys
@@ -318,9 +319,19 @@ fn failure(error: &Error) -> errors::Failure {
     }
 }
 
-/// The error that the message quotes: of several, the first ETag one.
+fn has_invalid(keys: &[KeyError]) -> bool {
+    keys.iter().any(|k| matches!(k.error, Error::EtagInvalid(_)))
+}
+
+/// The error that the message quotes: of several, the first ETag one; if all
+/// are, they are one together.
 fn flat(error: &Error) -> String {
     match error {
+        Error::Bulk(keys) if !keys.is_empty() && keys.iter().all(|k| k.error.is_etag()) => {
+            let all = error.to_string();
+            let kind = if has_invalid(keys) { Error::EtagInvalid } else { Error::EtagMismatch };
+            kind(all).to_string()
+        }
         Error::Bulk(keys) => {
             keys.iter().find(|k| k.error.is_etag()).map_or_else(|| error.to_string(), |k| k.error.to_string())
         }
@@ -349,7 +360,18 @@ pub fn own_error(error: &Error) -> Option<ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dapr_components::state::KeyError;
+
+    #[test]
+    fn etag_conflicts_alone_are_one_together() {
+        let bulk = Error::Bulk(vec![
+            KeyError { key: "a".into(), error: Error::EtagMismatch("x".into()) },
+            KeyError { key: "b".into(), error: Error::EtagInvalid("y".into()) },
+        ]);
+        assert_eq!(failure(&bulk), errors::Failure::EtagInvalid);
+        let wanted =
+            "invalid etag value: possible etag mismatch. error from state store: x\ninvalid etag value: y";
+        assert_eq!(flat(&bulk), wanted);
+    }
 
     #[test]
     fn one_etag_conflict_among_many_failures_decides() {

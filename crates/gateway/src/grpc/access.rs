@@ -10,6 +10,8 @@ use http::{HeaderMap, Response};
 use super::status;
 
 pub const SERVICE: &str = "/dapr.proto.runtime.v1.Dapr/";
+/// What the lists are about.
+const LISTED: &str = "/dapr.proto.runtime.";
 
 /// Method, allow-list group, allow-list version.
 const METHODS: &[(&str, &str, &str)] = &[
@@ -101,18 +103,21 @@ pub fn answers_with_headers(path: &str) -> bool {
 pub struct Access {
     token: Option<String>,
     methods: HashMap<&'static str, bool>,
+    /// What becomes of methods that the service does not have.
+    unknown: bool,
 }
 
 impl Access {
     pub fn new(token: Option<String>, rules: &ApiAccess) -> Self {
         let methods =
             METHODS.iter().map(|(name, group, version)| (*name, rules.allows_grpc(group, version))).collect();
-        Self { token, methods }
+        Self { token, methods, unknown: rules.allows_unlisted_grpc() }
     }
 
     /// `None`: not a method of ours. Otherwise whether it is allowed.
     pub fn method(&self, path: &str) -> Option<bool> {
-        self.methods.get(path.strip_prefix(SERVICE)?).copied()
+        let known = path.strip_prefix(SERVICE).and_then(|method| self.methods.get(method).copied());
+        known.or_else(|| (!self.unknown && path.starts_with(LISTED)).then_some(false))
     }
 
     /// Checks the token and takes it away.

@@ -22,19 +22,19 @@ pub async fn invoke_service(
     request: Request<rt::InvokeServiceRequest>,
 ) -> Result<Response<WireAnswer>, Status> {
     let (metadata, _, request) = request.into_parts();
-    let message = request.message.ok_or_else(|| {
-        Status::invalid_argument(format!("failed to invoke, id: {}, err: message is nil", request.id))
-    })?;
-    let call = to_request(metadata, message)?;
-    let answer = api.invoke.invoke(&request.id, call).await.map_err(|error| match error.code {
-        Code::PermissionDenied => from_api(&errors::denied(&request.id, &error)),
-        _ => from_api(&errors::failed(&request.id, &error)),
-    })?;
+    let failed = |reason: &dyn std::fmt::Display| from_api(&errors::failed(&request.id, reason));
+    if request.id.is_empty() {
+        return Err(failed(&"app id is empty"));
+    }
+    let message = request.message.unwrap_or_default();
+    let method = normalize(&message.method)
+        .map_err(|e| failed(&dapr_errors::grpc_nested(Code::InvalidArgument, &e.to_string())))?;
+    let call = to_request(metadata, method, message)?;
+    let answer = api.invoke.invoke(&request.id, call).await.map_err(|error| failed(&error))?;
     respond(answer).await
 }
 
-fn to_request(metadata: MetadataMap, message: WireRequest) -> Result<InvokeRequest, Status> {
-    let method = normalize(&message.method).map_err(|e| Status::invalid_argument(e.to_string()))?;
+fn to_request(metadata: MetadataMap, method: String, message: WireRequest) -> Result<InvokeRequest, Status> {
     let extension = message.http_extension.unwrap_or_default();
     let verb = match extension.verb() {
         Verb::None | Verb::Post => Method::POST,

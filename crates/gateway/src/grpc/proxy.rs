@@ -19,11 +19,17 @@ const CALLEE: &str = "dapr-callee-app-id";
 const TARGET: &str = "dapr-app-id";
 const CALLER: &str = "dapr-caller-app-id";
 const TOKEN: &str = "dapr-api-token";
+/// A call without a target, where tracing looks for it first.
+const UNTRACEABLE: &str = "cannot proxy request: missing dapr-callee-app-id or dapr-app-id metadata";
 
 /// Begins the span of a call that is passed on; `Err` is the answer to invalid
 /// baggage.
 pub fn begin_span<B>(api: &Api, request: &mut Request<B>) -> Result<Traced, Response<Body>> {
-    let to_self = target(request.headers()).is_some_and(|id| id == api.identity.app_id());
+    let target = target(request.headers());
+    if target.is_none() && !api.tracer.is_off() && !spans::is_ours(request.uri().path()) {
+        return Err(status::response(Code::Unknown, UNTRACEABLE, &[]));
+    }
+    let to_self = target.is_some_and(|id| id == api.identity.app_id());
     let uri = request.uri().clone();
     spans::begin_proxied(&api.tracer, to_self, uri.path(), request.headers_mut())
 }
@@ -48,7 +54,7 @@ pub async fn from_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
     let address = match api.invoke.resolve(id, namespace).await {
         Ok(address) => address,
         Err(error) => {
-            return status::response(Code::Internal, &format!("failed to proxy request: {error}"), &[]);
+            return status::response(Code::Unknown, &error.to_string(), &[]);
         }
     };
     forward(&api.invoke.peer(id, namespace, &address), request).await

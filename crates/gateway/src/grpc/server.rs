@@ -88,7 +88,7 @@ impl GrpcApi {
         if let Some(slot) = traced.slot() {
             request.extensions_mut().insert(slot);
         }
-        traced.response(self.measured(request).await)
+        traced.response(status::with_usual_limit_error(self.measured(request).await))
     }
 
     async fn measured(&self, request: Request<Incoming>) -> Response<Body> {

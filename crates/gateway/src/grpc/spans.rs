@@ -21,6 +21,8 @@ const MARKED: &str = "dapr-";
 const TOKEN: &str = "dapr-api-token";
 const INVOKE_SERVICE: &str = "/dapr.proto.runtime.v1.Dapr/InvokeService";
 /// Services whose spans are those of a server although applications call them.
+const OURS: &str = "/dapr.proto.runtime.v1.Dapr/";
+const OURS_INTERNAL: &str = "/dapr.proto.internals.";
 const WORKFLOW: &str = "/TaskHubSidecarService";
 
 /// The span of a call, where the handler of the decoded message finds it.
@@ -63,6 +65,11 @@ pub fn begin_proxied(
     let mut traced = start(tracer, kind, method, headers, true)?;
     traced.answer = None;
     Ok(traced)
+}
+
+/// Whether tracing takes a method for one of the sidecar's own, there or not.
+pub fn is_ours(method: &str) -> bool {
+    [OURS, OURS_INTERNAL, WORKFLOW].iter().any(|prefix| method.starts_with(prefix))
 }
 
 /// `binary` adds the binary form even if the caller did not send it. Bindings,

@@ -69,7 +69,7 @@ pub async fn save(api: &Api, request: Request<rt::SaveStateRequest>) -> Result<R
     let mut items = Vec::with_capacity(request.states.len());
     for item in request.states {
         if item.key.is_empty() {
-            return Err(Status::invalid_argument("state key cannot be empty"));
+            return Err(from_api(&dapr_errors::state::empty_key()));
         }
         items.push(set_request(item, store.is_encrypted())?);
     }

@@ -54,6 +54,22 @@ pub fn response(code: Code, message: &str, details: &[u8]) -> Response<Body> {
     response
 }
 
+/// How generated code refuses a message that is too large: with a code of its
+/// own, where gRPC servers elsewhere say that a resource is exhausted.
+const TOO_LARGE: &str = "Error, decoded message length too large: found ";
+
+/// The refusal of a message that is too large, in the usual terms.
+pub fn with_usual_limit_error(response: Response<Body>) -> Response<Body> {
+    let Some((code, text)) = grpc::status_of(response.headers()) else { return response };
+    let Some(sizes) = text.strip_prefix(TOO_LARGE).filter(|_| code == Code::OutOfRange as i32) else {
+        return response;
+    };
+    let mut numbers = sizes.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
+    let (found, limit) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let text = format!("grpc: received message larger than max ({found} vs. {limit})");
+    self::response(Code::ResourceExhausted, &text, &[])
+}
+
 /// Sends a failure's metadata ahead as headers and its status as trailers. In
 /// an answer that is only a status, clients take all of it for trailers, and
 /// miss what they look for among the headers.

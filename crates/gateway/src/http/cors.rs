@@ -1,5 +1,6 @@
 //! Cross-origin rules of `--allowed-origins` (api.md §1).
 
+use dapr_gocompat::header::canonical_key;
 use dapr_transport::Body;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -49,7 +50,7 @@ impl Cors {
                 headers.insert(ACCESS_CONTROL_ALLOW_METHODS, method.clone());
             }
             if let Some(wanted) = request.get(ACCESS_CONTROL_REQUEST_HEADERS).filter(|v| !v.is_empty()) {
-                headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+                headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, canonical(wanted));
             }
         }
         response
@@ -76,6 +77,13 @@ impl Cors {
             }
         }
     }
+}
+
+/// The names of a list in their canonical spelling.
+fn canonical(list: &HeaderValue) -> HeaderValue {
+    let names = list.to_str().unwrap_or_default().split([',', ' ']).filter(|name| !name.is_empty());
+    let names: Vec<_> = names.map(canonical_key).collect();
+    HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| list.clone())
 }
 
 #[cfg(test)]

@@ -16,13 +16,13 @@ use crate::Api;
 const UNAVAILABLE: HeaderName = HeaderName::from_static("dapr-unavailable-components");
 
 pub async fn ready(api: Arc<Api>, call: Call) -> Result<Response<Body>, ApiError> {
+    if !api.health.is_ready() {
+        return Err(general::health_not_ready(&api.health.unready()));
+    }
     if let Some(id) = call.query_value("appid").filter(|id| !id.is_empty())
         && id != api.identity.app_id()
     {
         return Err(general::health_app_id_mismatch());
-    }
-    if !api.health.is_ready() {
-        return Err(general::health_not_ready(&api.health.unready()));
     }
     let mut response = reply::no_content();
     let missing: Vec<_> = api.metadata.unavailable_components().into_iter().map(|c| c.name).collect();

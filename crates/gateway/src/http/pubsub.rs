@@ -26,7 +26,14 @@ use crate::{Api, trace_context};
 const ENTRY_TYPE: &str = "http.bulkPublishMessageEntry";
 
 pub async fn publish(api: Arc<Api>, mut call: Call) -> Result<Response<Body>, ApiError> {
-    let data = call.read_body().await?;
+    let data = match call.take_body().await {
+        Ok(data) => data,
+        Err(reason) => {
+            let (pubsub, topic) = (call.params.get("pubsub"), call.params.get("topic"));
+            api.pubsub.check(pubsub, topic, &call.query_metadata())?;
+            return Err(errors::publish_failed(pubsub, topic, reason));
+        }
+    };
     let publish = PublishCall {
         pubsub: call.params.get("pubsub"),
         topic: call.params.get("topic"),
@@ -42,7 +49,7 @@ pub async fn publish(api: Arc<Api>, mut call: Call) -> Result<Response<Body>, Ap
 
 pub async fn bulk_publish(api: Arc<Api>, mut call: Call) -> Result<Response<Body>, ApiError> {
     let metadata = call.query_metadata();
-    api.pubsub.check_bulk(call.params.get("pubsub"), call.params.get("topic"), &metadata)?;
+    api.pubsub.check(call.params.get("pubsub"), call.params.get("topic"), &metadata)?;
     let body = call.take_body().await;
     let (pubsub, topic) = (call.params.get("pubsub"), call.params.get("topic"));
     let app_id = api.identity.app_id();

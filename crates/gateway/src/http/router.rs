@@ -51,6 +51,12 @@ impl Router {
         }
         Ok(Some((route, Params(params))))
     }
+
+    /// Whether `path` has a route for some method.
+    pub fn knows(&self, path: &str) -> bool {
+        let methods = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH];
+        methods.iter().any(|method| matches!(self.find(method, path), Ok(Some(_))))
+    }
 }
 
 impl Node {

@@ -12,13 +12,17 @@ use super::call::Call;
 use super::reply;
 use crate::Api;
 
-pub async fn get(api: Arc<Api>, call: Call) -> Result<Response<Body>, ApiError> {
+// The body says nothing, and is read all the same: it may be too large.
+
+pub async fn get(api: Arc<Api>, mut call: Call) -> Result<Response<Body>, ApiError> {
+    call.read_body().await?;
     let (store, key) = (call.params.get("store"), call.params.get("key"));
     let secret = api.secrets.get(store, key, &call.query_metadata()).await?;
     Ok(reply::json(to_go_json(&json!(secret))))
 }
 
-pub async fn bulk_get(api: Arc<Api>, call: Call) -> Result<Response<Body>, ApiError> {
+pub async fn bulk_get(api: Arc<Api>, mut call: Call) -> Result<Response<Body>, ApiError> {
+    call.read_body().await?;
     let secrets = api.secrets.bulk_get(call.params.get("store"), &call.query_metadata()).await?;
     Ok(reply::json(to_go_json(&json!(secrets))))
 }

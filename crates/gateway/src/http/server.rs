@@ -4,6 +4,7 @@ use std::time::Instant;
 use crate::ApiAccess;
 use dapr_components::middleware::Pipeline;
 use dapr_gocompat::path;
+use dapr_gocompat::urlesc::path_unescape;
 use dapr_kernel::AppIdentity;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::Body;
@@ -79,11 +80,16 @@ impl HttpApi {
 
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        if header_bytes(&parts.headers) > self.options.max_header + HEADER_SLACK {
+        let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        if target + header_bytes(&parts.headers) > self.options.max_header + HEADER_SLACK {
             return reply::text(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "431 Request Header Fields Too Large",
             );
+        }
+        let path = parts.uri.path();
+        if path.contains('%') && path_unescape(path).is_err() {
+            return reply::text(StatusCode::BAD_REQUEST, "400 Bad Request");
         }
         let origin = self.options.cors.as_ref().and_then(|_| parts.headers.get(ORIGIN).cloned());
         let mut traced = match spans::begin(&self.api.tracer, &mut parts, peer) {
@@ -167,8 +173,8 @@ impl HttpApi {
                 call.params = params;
                 (route.handler)(self.api.clone(), call).await
             }
-            None if self.public => return reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
-            None if self.invoke_allowed => invoke::fallback(&self.api, call).await,
+            None if self.invoke_allowed && !self.public => invoke::fallback(&self.api, call).await,
+            None if self.router.knows(&call.path) => return reply::status(StatusCode::METHOD_NOT_ALLOWED),
             None => return reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
         };
         if let Some(line) = log {

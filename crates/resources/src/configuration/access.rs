@@ -105,7 +105,10 @@ impl ApiSpec {
 }
 
 fn rules_for(rules: &[ApiAccessRule], protocol: ApiProtocol) -> BTreeSet<String> {
-    let of_protocol = rules.iter().filter(|rule| is(&rule.protocol, protocol.name()));
+    let of_protocol = rules.iter().filter(|rule| match protocol {
+        ApiProtocol::Http => is(&rule.protocol, protocol.name()),
+        ApiProtocol::Grpc => rule.protocol == protocol.name(),
+    });
     of_protocol.map(|rule| format!("{}/{}", rule.version, rule.name)).collect()
 }
 
@@ -114,7 +117,7 @@ fn rules_for(rules: &[ApiAccessRule], protocol: ApiProtocol) -> BTreeSet<String>
 pub struct ApiAccessRule {
     pub name: String,
     pub version: String,
-    /// `http` or `grpc`, in any case; a rule for anything else has no effect.
+    /// `http` in any case, or `grpc`; a rule for anything else has no effect.
     pub protocol: String,
 }
 

@@ -16,8 +16,14 @@ pub enum ClientError {
     #[error("{0}")]
     Connect(#[source] std::io::Error),
     /// The connection broke while the request was under way.
-    #[error("{0}")]
+    #[error("{}", reason(.0))]
     Broken(#[source] BoxError),
+}
+
+/// What the body that was being sent said, if that is what went wrong.
+fn reason(error: &BoxError) -> String {
+    let of_body = error.downcast_ref::<hyper::Error>().filter(|e| e.is_user());
+    of_body.and_then(std::error::Error::source).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 impl ClientError {
