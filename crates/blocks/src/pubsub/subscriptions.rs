@@ -76,18 +76,17 @@ impl PubSubService {
         all.iter().map(|route| info(route)).collect()
     }
 
-    /// Programmatic subscriptions replace declared ones of the same topic; of
-    /// several declared ones the first counts.
+    /// Programmatic subscriptions replace declared ones of the same topic. Of
+    /// several programmatic ones the last counts, of several declared ones the
+    /// first.
     pub(super) fn wanted(&self) -> Vec<SharedRoute> {
         let mut seen = HashSet::new();
+        let mut first = |route: &SharedRoute| seen.insert((route.pubsub.clone(), route.topic.clone()));
         let programmatic = self.0.manager.programmatic.lock().clone().unwrap_or_default();
+        let mut wanted: Vec<SharedRoute> = programmatic.into_iter().rev().filter(&mut first).collect();
+        wanted.reverse();
         let declared = self.0.manager.declared.lock().clone();
-        let mut wanted: Vec<SharedRoute> = Vec::new();
-        for route in programmatic.iter().chain(declared.iter()) {
-            if seen.insert((route.pubsub.clone(), route.topic.clone())) {
-                wanted.push(route.clone());
-            }
-        }
+        wanted.extend(declared.into_iter().filter(first));
         wanted
     }
 
