@@ -175,6 +175,10 @@ impl Middlewares {
         known.rebuild_all();
     }
 
+    pub fn get(&self, name: &str) -> Option<Arc<dyn HttpMiddleware>> {
+        self.0.lock().loaded.get(name).map(|loaded| loaded.middleware.clone())
+    }
+
     /// Takes a component out; requests that are in it already are answered.
     pub fn remove(&self, name: &str) -> Option<Arc<dyn HttpMiddleware>> {
         let mut known = self.0.lock();

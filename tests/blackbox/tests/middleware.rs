@@ -133,6 +133,32 @@ async fn a_middleware_that_is_added_later_joins_its_pipeline() {
 }
 
 #[tokio::test]
+async fn a_guard_that_is_replaced_leaves_no_gap() {
+    let rule = |rule: &str| component("guard", "routerchecker", &[("rule", rule)]);
+    let setup = Setup::start(&[rule("healthz")], &[("guard", "routerchecker")], &[]).await;
+    let mut files = std::fs::read_dir(&setup.folder).expect("a folder");
+    let file = files.next().expect("a file").expect("read").path();
+    // At once, so that nobody sees half a file.
+    let replace = |text: &str| {
+        let fresh = setup.folder.with_file_name("fresh.yaml");
+        std::fs::write(&fresh, rule(text)).expect("written");
+        std::fs::rename(&fresh, &file).expect("renamed");
+    };
+    for round in 0..10 {
+        replace(&format!("healthz|never{round}"));
+        for _ in 0..20 {
+            setup.invoke(METHOD, &[], "").await.expect(400);
+        }
+    }
+    replace(".*");
+    eventually("the new rule counts", RELOAD_TIMEOUT, || async {
+        let status = setup.invoke(METHOD, &[], "").await.status;
+        if status == 200 { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn callers_are_limited() {
     let components = [component("limit", "ratelimit", &[("maxRequestsPerSecond", "1")])];
     let setup = Setup::start(&components, &[("limit", "ratelimit")], &[]).await;

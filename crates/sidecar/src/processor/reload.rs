@@ -113,7 +113,7 @@ impl Processor {
         match held {
             Held::PubSub(_) => self.pubsub.suspend_component(name).await,
             Held::Bindings(_) => self.bindings.stop_input(name).await,
-            Held::State(_) | Held::SecretStore(_) => {}
+            Held::State(_) | Held::SecretStore(_) | Held::Middleware(_) => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dapr_blocks::bindings::Removed;
+use dapr_components::middleware::HttpMiddleware;
 use dapr_components::pubsub::PubSub;
 use dapr_components::secrets::SecretStore;
 use dapr_components::state::StateStore;
@@ -21,6 +22,7 @@ pub(super) enum Held {
     PubSub(Arc<dyn PubSub>),
     SecretStore(Arc<dyn SecretStore>),
     Bindings(Removed),
+    Middleware(Arc<dyn HttpMiddleware>),
 }
 
 impl Processor {
@@ -32,6 +34,7 @@ impl Processor {
             "pubsub" => self.pubsub.component(name).map(Held::PubSub),
             "secretstores" => self.secrets.raw_store(name).map(Held::SecretStore),
             "bindings" => Some(Held::Bindings(self.bindings.get(name))),
+            "middleware" => self.middleware.get(name).map(Held::Middleware),
             _ => None,
         }
     }
@@ -43,6 +46,7 @@ impl Processor {
             Held::PubSub(_) => drop(self.pubsub.remove(name)),
             Held::SecretStore(_) => drop(self.secrets.remove(name)),
             Held::Bindings(_) => drop(self.bindings.remove(name)),
+            Held::Middleware(_) => drop(self.middleware.remove(name)),
         }
     }
 
@@ -61,6 +65,10 @@ impl Processor {
                 Held::SecretStore(store) => {
                     unused(&store).await;
                     store.close().await;
+                }
+                Held::Middleware(middleware) => {
+                    unused(&middleware).await;
+                    middleware.close().await;
                 }
                 Held::Bindings((output, input)) => {
                     if let Some(input) = input {
