@@ -17,7 +17,7 @@ pub fn parse(body: &[u8]) -> Result<Query, Error> {
 }
 
 fn read(body: &[u8]) -> Result<Query, String> {
-    let Value::Object(fields) = decode_whole(body).map_err(|e| e.to_string())? else {
+    let Value::Object(fields) = serde_json::from_slice(body).map_err(|e| syntax(body, &e))? else {
         return Err("the query must be an object".to_owned());
     };
     let mut filter = HashMap::new();
@@ -29,6 +29,11 @@ fn read(body: &[u8]) -> Result<Query, String> {
         }
     }
     Ok(Query { filter, sort: sort(&fields)?, pagination: Some(page(&fields)?) })
+}
+
+/// What is wrong with `body`, in Go's words if it agrees that something is.
+fn syntax(body: &[u8], error: &serde_json::Error) -> String {
+    decode_whole(body).err().map_or_else(|| error.to_string(), |e| e.to_string())
 }
 
 fn object<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Map<String, Value>>, String> {
