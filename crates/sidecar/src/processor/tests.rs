@@ -61,11 +61,16 @@ fn processor(registry: Registry, metrics: Arc<Catalogue>) -> Processor {
             tasks: tasks.clone(),
             options_timeout: Duration::from_secs(1),
             metrics: some.clone(),
+            tracer: Default::default(),
         }),
         secrets: SecretsService::new(secrets::Options::default()),
         configuration: ConfigurationService::new(configuration::Options {
             policies: Policies::default(),
             tasks: tasks.clone(),
+            metrics: some.clone(),
+        }),
+        conversation: ConversationService::new(dapr_blocks::conversation::Options {
+            policies: Policies::default(),
             metrics: some.clone(),
         }),
         crypto: CryptoService::new(crypto::Options::default()),
@@ -128,4 +133,35 @@ async fn components_are_counted_and_closed_at_once() {
     // One after the other would wait for ever.
     tokio::time::timeout(Duration::from_secs(10), processor.close_all()).await.unwrap();
     assert!(processor.secrets.raw_store("a").is_none());
+}
+
+#[tokio::test]
+async fn a_replaced_component_is_closed_when_its_last_user_is_gone() {
+    let closing = Arc::new(tokio::sync::Barrier::new(2));
+    let mut registry = Registry::default();
+    let shared = closing.clone();
+    registry.secret_stores.register("secretstores.test", move |_: InitContext| {
+        let closing = shared.clone();
+        async move { Ok(Arc::new(Store { closing }) as Arc<dyn SecretStore>) }
+    });
+    let rendered = Metrics::new(RegistryOptions::default()).unwrap();
+    let catalogue = Arc::new(Catalogue::new(&rendered, &CatalogueOptions::default()));
+    let processor = processor(registry, catalogue);
+    let first = component("a", "secretstores.test");
+    processor.load_all(vec![first.clone()]).await.unwrap();
+    let in_use = processor.secrets.raw_store("a").unwrap();
+    assert!(processor.difference(vec![first.clone()]).await.is_empty());
+    let second = Component { version: "v1".to_owned(), ..first };
+    let difference = processor.difference(vec![second]).await;
+    assert_eq!(difference.updated.len(), 1);
+    processor.apply(difference).await.unwrap();
+    // The new one serves already, the old one is still open for its user.
+    assert!(!Arc::ptr_eq(&in_use, &processor.secrets.raw_store("a").unwrap()));
+    let closed = tokio::time::timeout(Duration::from_millis(100), closing.wait()).await;
+    assert!(closed.is_err());
+    drop(in_use);
+    tokio::time::timeout(Duration::from_secs(10), closing.wait()).await.unwrap();
+    processor.apply(processor.difference(Vec::new()).await).await.unwrap();
+    assert!(processor.secrets.raw_store("a").is_none());
+    assert!(processor.metadata.components().is_empty());
 }
