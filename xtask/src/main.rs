@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod command;
 mod example;
+mod fuzz;
 #[cfg(test)]
 mod map;
 mod test;
@@ -19,6 +20,7 @@ const TASKS: &[(&str, Task, &str)] = &[
     ("check", check::check, check::USAGE),
     ("example", example::example, example::USAGE),
     ("bench", bench::run, bench::USAGE),
+    ("fuzz", fuzz::fuzz, fuzz::USAGE),
 ];
 
 fn main() -> anyhow::Result<()> {

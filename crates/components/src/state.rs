@@ -172,7 +172,15 @@ pub enum Error {
     Bulk(Vec<KeyError>),
     /// An error that brings its own HTTP status and tag (api.md §2.1).
     #[error("api error: code = {grpc_name} desc = {message}")]
-    Rich { http: u16, grpc: i32, grpc_name: String, tag: String, message: String, domain: String, reason: String },
+    Rich {
+        http: u16,
+        grpc: i32,
+        grpc_name: String,
+        tag: String,
+        message: String,
+        domain: String,
+        reason: String,
+    },
     #[error("{0}")]
     Other(String),
 }

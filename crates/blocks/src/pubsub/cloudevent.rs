@@ -118,8 +118,17 @@ impl<'a> From<&'a HashMap<String, String>> for Overrides<'a> {
 /// The envelope of an event that the runtime itself makes, whatever its
 /// content type.
 pub(crate) fn with_id(publish: &Publish<'_>, id: &str) -> Map<String, Value> {
-    let text = envelope(publish, &Overrides { id: Some(id), ..Overrides::default() });
-    serde_json::from_str(&text).expect("the envelope was just written as an object")
+    let object = |publish: &Publish<'_>| {
+        serde_json::from_str(&envelope(publish, &Overrides { id: Some(id), ..Overrides::default() }))
+    };
+    object(publish).unwrap_or_else(|_: serde_json::Error| {
+        // The data holds a number that is too large for a value: it goes as text.
+        let bare = Publish { data: b"", ..publish.clone() };
+        let mut event: Map<String, Value> =
+            object(&bare).expect("the envelope was just written as an object");
+        event.insert("data".into(), String::from_utf8_lossy(publish.data).into());
+        event
+    })
 }
 
 /// Writes the attributes in the order of their names, straight into one text.
@@ -354,6 +363,17 @@ mod tests {
             let event: Value = serde_json::from_slice(&wrap(&publish, &HashMap::new()).unwrap()).unwrap();
             assert_eq!(event["expiration"], "9999-12-31T23:59:59Z");
         }
+    }
+
+    #[test]
+    fn numbers_beyond_all_values_go_as_text() {
+        let publish =
+            Publish { content_type: "application/json", data: b"[1e999]", source: "a", ..Publish::default() };
+        let event = with_id(&publish, "x");
+        assert_eq!(
+            (&event["data"], &event["id"], &event["source"]),
+            (&"[1e999]".into(), &"x".into(), &"a".into())
+        );
     }
 
     #[test]

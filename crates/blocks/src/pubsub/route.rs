@@ -7,6 +7,12 @@ use cel::{Context, Program, Value as CelValue};
 
 use crate::metadata::SubscriptionKind;
 
+/// Limits of an expression, in bytes and levels.
+const LONGEST_EXPRESSION: usize = 4096;
+const DEEPEST_EXPRESSION: usize = 64;
+/// Only what is used of it takes memory.
+const PARSER_STACK: usize = 64 << 20;
+
 /// One rule; without an expression it always matches.
 pub struct Rule {
     pub expression: String,
@@ -32,12 +38,47 @@ impl Rule {
             None
         } else {
             Some(
-                Program::compile(expression)
+                compile(expression)
                     .map_err(|e| RouteError(format!("invalid routing rule {expression:?}: {e}")))?,
             )
         };
         Ok(Self { expression: expression.to_owned(), path: path.to_owned(), program })
     }
+}
+
+/// The parser needs up to a hundred KiB of stack for each level of nesting, time
+/// that grows faster than the text, and panics on some errors. The application
+/// that sends a rule must not be able to end the sidecar with it.
+fn compile(expression: &str) -> Result<Program, String> {
+    if expression.len() > LONGEST_EXPRESSION {
+        return Err(format!("it has {} bytes, more than {LONGEST_EXPRESSION}", expression.len()));
+    }
+    let depth = depth(expression);
+    if depth > DEEPEST_EXPRESSION {
+        return Err(format!("it nests {depth} levels deep, more than {DEEPEST_EXPRESSION}"));
+    }
+    let text = expression.to_owned();
+    let thread = std::thread::Builder::new().name("route".to_owned()).stack_size(PARSER_STACK);
+    let parsed = thread
+        .spawn(move || Program::compile(&text).map_err(|e| e.to_string()))
+        .map_err(|e| format!("no thread for its parser: {e}"))?;
+    parsed.join().unwrap_or_else(|_| Err("the parser gave up".to_owned()))
+}
+
+/// Brackets that are open at once, and conditions, of which each contains the
+/// next. Those within texts count, too: the limit is far above what is used.
+fn depth(expression: &str) -> usize {
+    let (mut open, mut deepest, mut conditions) = (0_usize, 0, 0);
+    for byte in expression.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            b'?' => conditions += 1,
+            _ => {}
+        }
+        deepest = deepest.max(open);
+    }
+    deepest + conditions
 }
 
 /// Bulk settings of a subscription.
@@ -139,6 +180,19 @@ mod tests {
         assert_eq!(find(&rules, json!({"type": "b", "data": {"n": 5}})).unwrap().as_deref(), Some("/n"));
         assert_eq!(find(&rules, json!({"type": "b", "data": {"n": 1}})).unwrap().as_deref(), Some("/rest"));
         assert_eq!(find(&rules[..1], json!({"type": "b"})).unwrap(), None);
+    }
+
+    #[test]
+    fn expressions_that_would_end_the_process_are_refused() {
+        let refusal = |expression: String| Rule::new(&expression, "/a").unwrap_err().to_string();
+        assert!(refusal("[".repeat(1140)).contains("nests 1140 levels deep, more than 64"));
+        assert!(refusal("a?".repeat(2000)).contains("nests 2000 levels deep"));
+        assert!(refusal("{1:".repeat(100)).contains("nests 100 levels deep"));
+        // This one takes the parser minutes, and the next makes it panic.
+        assert!(refusal(format!("event.x {}", "|= 2) ".repeat(10_000))).contains("more than 4096"));
+        assert!(refusal(format!("duration('1{}", "r\"".repeat(30_000))).contains("more than 4096"));
+        let deep = format!("{}true{}", "(".repeat(64), ")".repeat(64));
+        assert_eq!(find(&[(&deep, "/deep")], json!({})).unwrap().as_deref(), Some("/deep"));
     }
 
     #[test]

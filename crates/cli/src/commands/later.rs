@@ -14,13 +14,12 @@ struct Later {
     answer: Handler,
 }
 
-const LATER: [Later; 10] = [
+const LATER: [Later; 9] = [
     Later { name: "annotate", aliases: &[], answer: |c, _| kubernetes(c, "annotate") },
     Later { name: "components", aliases: &[], answer: |c, _| kubernetes(c, "components") },
     Later { name: "configurations", aliases: &[], answer: |c, _| kubernetes(c, "configurations") },
     Later { name: "logs", aliases: &[], answer: |c, _| kubernetes(c, "logs") },
     Later { name: "mcpservers", aliases: &[], answer: |c, _| missing(c, "dapr mcpservers") },
-    Later { name: "mtls", aliases: &[], answer: |c, _| kubernetes(c, "mtls") },
     Later { name: "scheduler", aliases: &["sched"], answer: |c, _| missing(c, "dapr scheduler") },
     Later { name: "status", aliases: &[], answer: |c, _| kubernetes(c, "status") },
     Later { name: "upgrade", aliases: &[], answer: |c, _| kubernetes(c, "upgrade") },

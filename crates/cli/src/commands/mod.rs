@@ -6,8 +6,10 @@ mod invoke;
 mod later;
 mod lint;
 mod list;
+mod mtls;
 mod payload;
 mod publish;
+mod resiliency;
 mod run;
 mod stop;
 mod uninstall;
@@ -20,9 +22,9 @@ use std::process::ExitCode;
 
 use dapr_flags::{Command, Flag, Matches, Outcome};
 
-use crate::{MakeCatalogue, Program};
 use crate::context::Context;
 use crate::say::{Say, stderr, stdout};
+use crate::{MakeCatalogue, Program};
 
 /// The code for a command line that is not understood.
 const USAGE_EXIT: u8 = 255;
@@ -87,7 +89,9 @@ pub(crate) fn tree() -> Command<Handler> {
         .child(invoke::command())
         .child(lint::command())
         .child(list::command())
+        .child(mtls::command())
         .child(publish::command())
+        .child(resiliency::command())
         .child(run::command())
         .child(stop::command())
         .child(uninstall::command())

@@ -13,7 +13,7 @@ fn resolve(args: &[&str]) -> (String, String) {
     }
 }
 
-const HELP: [(&str, &str); 12] = [
+const HELP: [(&str, &str); 17] = [
     ("", include_str!("help/dapr.txt")),
     ("build-info", include_str!("help/build-info.txt")),
     ("completion", include_str!("help/completion.txt")),
@@ -21,7 +21,12 @@ const HELP: [(&str, &str); 12] = [
     ("invoke", include_str!("help/invoke.txt")),
     ("lint", include_str!("help/lint.txt")),
     ("list", include_str!("help/list.txt")),
+    ("mtls", include_str!("help/mtls.txt")),
+    ("mtls expiry", include_str!("help/mtls-expiry.txt")),
+    ("mtls export", include_str!("help/mtls-export.txt")),
+    ("mtls renew-certificate", include_str!("help/mtls-renew-certificate.txt")),
     ("publish", include_str!("help/publish.txt")),
+    ("resiliency", include_str!("help/resiliency.txt")),
     ("run", include_str!("help/run.txt")),
     ("stop", include_str!("help/stop.txt")),
     ("uninstall", include_str!("help/uninstall.txt")),
@@ -73,7 +78,6 @@ fn commands_that_are_not_there_yet_are_not_listed() {
         "configurations",
         "logs",
         "mcpservers",
-        "mtls",
         "scheduler",
         "status",
         "upgrade",

@@ -10,7 +10,9 @@ use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::spans::Slot;
-use super::{bindings, configuration, conversation, crypto, invoke, lock, pubsub, secrets, state, system, unserved};
+use super::{
+    bindings, configuration, conversation, crypto, invoke, lock, pubsub, secrets, state, system, unserved,
+};
 use crate::Api;
 
 /// Messages that a method sends over time.

@@ -10,7 +10,10 @@ use dapr_transport::Body;
 use http::{Method, Response};
 
 use super::call::Call;
-use super::{bindings, configuration, conversation, crypto, health, lock, metadata, pubsub, reply, secrets, state, unserved};
+use super::{
+    bindings, configuration, conversation, crypto, health, lock, metadata, pubsub, reply, secrets, state,
+    unserved,
+};
 use crate::Api;
 
 pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;

@@ -83,6 +83,16 @@ impl Operations {
     }
 }
 
+/// Without recursion: a path may have any number of segments.
+impl Drop for Operations {
+    fn drop(&mut self) {
+        let mut left = std::mem::take(&mut self.0);
+        while let Some(mut branch) = left.pop() {
+            left.append(&mut branch.below);
+        }
+    }
+}
+
 /// What is said first about a path stays.
 fn insert(branches: &mut Vec<Branch>, path: &str, operation: Operation) {
     let mut branches = branches;

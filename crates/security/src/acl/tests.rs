@@ -27,6 +27,16 @@ fn id(text: &str) -> SpiffeId {
     SpiffeId::parse(text).unwrap()
 }
 
+#[test]
+fn a_rule_with_any_number_of_segments_is_no_burden() {
+    let name = "/a".repeat(50_000);
+    let list = compile(
+        &spec("allow", vec![policy("caller", "allow", vec![operation(&name, &["*"], "deny")])]),
+        Protocol::Http,
+    );
+    assert!(!list.decide(Some(&id(CALLER)), &name, Some("GET"), Protocol::Http).allowed);
+}
+
 const CALLER: &str = "spiffe://public/ns/default/caller";
 
 fn list(default: &str, operations: Vec<OperationSpec>, app: Protocol) -> AccessControl {
