@@ -32,7 +32,7 @@ fn commands_of_later_releases_say_so() {
         (&["sched", "list"], "dapr scheduler"),
         (&["status", "-k"], "dapr status (Kubernetes)"),
         (&["list", "-k"], "dapr list --kubernetes"),
-        (&["mtls", "--help"], "dapr mtls (Kubernetes)"),
+        (&["upgrade", "--help"], "dapr upgrade (Kubernetes)"),
     ] {
         let (code, stdout, stderr) = texts(&dapr().args(args).output().unwrap());
         assert_eq!((code, stdout.as_str()), (Some(1), ""));
