@@ -82,8 +82,7 @@ pub async fn start(options: &Options, plan: Plan, tasks: &TaskGroup) -> Result<(
     tracing::info!(target: "dapr.runtime", "The request body size parameter is: {size} bytes");
     if let Some(port) = listen.public_port {
         let public = Arc::new(HttpApi::public(plan.api, plan.http, plan.metrics));
-        let listener =
-            sockets.tcp(&listen.public_address, port).await.map_err(|e| e.to_string())?;
+        let listener = sockets.tcp(&listen.public_address, port).await.map_err(|e| e.to_string())?;
         serve(listener, public, server::Options::http(Protocol::Http1Only), tasks);
     }
     if let Some(port) = listen.profiling_port {

@@ -118,7 +118,8 @@ impl Sidecar {
             tasks = tasks.with_workers(workers);
         }
         // With mTLS this waits for the certificate authority.
-        let prepared = stop.guard(Run::prepare(self.options, self.registry, self.sockets, tasks.clone())).await;
+        let prepared =
+            stop.guard(Run::prepare(self.options, self.registry, self.sockets, tasks.clone())).await;
         let run = match prepared {
             Some(Ok(run)) => Box::new(run),
             None => {
@@ -630,7 +631,10 @@ impl Services {
             }),
             pubsub,
             outbox,
-            crypto: CryptoService::new(crypto::Options { policies: policies.clone(), metrics: metrics.clone() }),
+            crypto: CryptoService::new(crypto::Options {
+                policies: policies.clone(),
+                metrics: metrics.clone(),
+            }),
             bindings: BindingsService::new(bindings::Options {
                 identity: identity.clone(),
                 policies: policies.clone(),

@@ -1,11 +1,11 @@
 //! From component resources to running components (runtime.md §2.3, §3.3).
 
 mod bindings;
-mod inventory;
-mod load;
 mod configuration;
 mod conversation;
 mod crypto;
+mod inventory;
+mod load;
 mod lock;
 mod middleware;
 mod pubsub;
