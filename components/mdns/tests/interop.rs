@@ -76,7 +76,7 @@ async fn resolve(resolver: &MdnsResolver, app_id: &str) -> Result<Vec<String>, S
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a Go sidecar"]
+#[ignore = "needs Dapr's own sidecar, which is not part of this project: run by hand"]
 async fn a_go_sidecar_is_found_and_its_goodbye_heard() {
     let tasks = TaskGroup::new(Shutdown::new());
     let mut go = sidecar("interop-go");
@@ -97,7 +97,7 @@ async fn a_go_sidecar_is_found_and_its_goodbye_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a Go sidecar"]
+#[ignore = "needs Dapr's own sidecar, which is not part of this project: run by hand"]
 async fn a_go_sidecar_finds_ours() {
     let tasks = TaskGroup::new(Shutdown::new());
     let go = sidecar("interop-go-caller");

@@ -161,7 +161,7 @@ async fn what_an_instance_needs_is_checked() {
 
 /// Runs only as the other process of the test below.
 #[tokio::test]
-#[ignore = "helper process"]
+#[ignore = "not a test: the other process of the test below, which starts it"]
 async fn helper_process() {
     let tasks = tasks();
     let app = std::env::var("MDNS_TEST_APP").unwrap();

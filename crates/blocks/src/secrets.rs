@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use dapr_components::secrets::{Error, RequestMetadata, Secret, SecretStore};
 use dapr_errors::{ApiError, secrets as errors};
-use dapr_resiliency::{Direction, Kind, Outcome, Policies, Policy, PolicyError};
+use dapr_resiliency::{Direction, Kind, Policies, Policy};
 use dapr_resources::configuration::SecretScope;
 use dapr_telemetry::metrics::catalogue::{Catalogue, operation};
 
@@ -31,34 +31,13 @@ struct Loaded {
 }
 
 impl Loaded {
-    async fn run<T, Fut>(&self, mut call: impl FnMut() -> Fut) -> Result<T, Error>
+    async fn run<T, Fut>(&self, call: impl FnMut() -> Fut) -> Result<T, Error>
     where
         Fut: Future<Output = Result<T, Error>>,
     {
-        if self.policy.is_none() {
-            return call().await;
-        }
-        let attempt = |_| {
-            let call = call();
-            async { call.await.map_err(Failed) }
-        };
-        self.policy.run(attempt).await.map_err(|error| match error {
-            PolicyError::Operation(Failed(error)) => error,
-            other => Error(other.to_string()),
-        })
+        self.policy.call(call, |_| true, Error).await
     }
 }
-
-/// A failed attempt: every failure of a store may be tried again.
-struct Failed(Error);
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Outcome for Failed {}
 
 /// Secrets. Cloning shares it.
 #[derive(Clone, Default)]

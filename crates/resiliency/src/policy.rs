@@ -182,6 +182,49 @@ impl Policy {
             Some(effective) => effective.run(op).await,
         }
     }
+
+    /// [`Policy::run`] for errors that are no [`Outcome`]: `retriable` judges
+    /// them, and `refused` makes one of the text of the policy's own failure.
+    pub async fn call<T, E, Fut>(
+        &self,
+        mut op: impl FnMut() -> Fut,
+        retriable: fn(&E) -> bool,
+        refused: impl FnOnce(String) -> E,
+    ) -> Result<T, E>
+    where
+        E: std::fmt::Display,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        if self.is_none() {
+            return op().await;
+        }
+        let attempt = |_| {
+            let call = op();
+            async move { call.await.map_err(|error| Judged { error, retriable }) }
+        };
+        self.run(attempt).await.map_err(|error| match error {
+            PolicyError::Operation(judged) => judged.error,
+            other => refused(other.to_string()),
+        })
+    }
+}
+
+/// An error with who says whether another attempt may help.
+struct Judged<E> {
+    error: E,
+    retriable: fn(&E) -> bool,
+}
+
+impl<E: std::fmt::Display> std::fmt::Display for Judged<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<E> Outcome for Judged<E> {
+    fn retriable(&self) -> bool {
+        (self.retriable)(&self.error)
+    }
 }
 
 fn now() -> Instant {

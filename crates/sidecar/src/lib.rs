@@ -17,6 +17,7 @@ mod processor;
 mod program;
 mod reload;
 mod servers;
+mod services;
 mod sidecar;
 mod sockets;
 mod telemetry;

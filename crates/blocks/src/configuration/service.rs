@@ -7,7 +7,7 @@ use dapr_components::configuration::{ConfigurationStore, Error, Items, Query, Up
 use dapr_errors::{ApiError, configuration as errors};
 use dapr_kernel::Shutdown;
 use dapr_kernel::tasks::TaskGroup;
-use dapr_resiliency::{Direction, Kind, Outcome, Policies, Policy, PolicyError};
+use dapr_resiliency::{Direction, Kind, Policies, Policy};
 use dapr_telemetry::metrics::catalogue::{Catalogue, operation};
 use parking_lot::Mutex;
 
@@ -34,33 +34,12 @@ struct Loaded {
     unsubscribe: Meter,
 }
 
-/// A failed attempt: every failure of a store may be tried again.
-struct Failed(Error);
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Outcome for Failed {}
-
 impl Loaded {
-    async fn run<T, Fut>(&self, mut call: impl FnMut() -> Fut) -> Result<T, Error>
+    async fn run<T, Fut>(&self, call: impl FnMut() -> Fut) -> Result<T, Error>
     where
         Fut: Future<Output = Result<T, Error>>,
     {
-        if self.outbound.is_none() {
-            return call().await;
-        }
-        let attempt = |_| {
-            let call = call();
-            async { call.await.map_err(Failed) }
-        };
-        self.outbound.run(attempt).await.map_err(|error| match error {
-            PolicyError::Operation(Failed(error)) => error,
-            other => Error::new(other.to_string()),
-        })
+        self.outbound.call(call, |_| true, Error::new).await
     }
 }
 

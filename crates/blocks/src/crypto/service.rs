@@ -5,7 +5,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use dapr_components::crypto::{CryptoProvider, Error, Unwrapped};
 use dapr_errors::{ApiError, crypto as errors, general};
-use dapr_resiliency::{Direction, Kind, Outcome, Policies, Policy, PolicyError};
+use dapr_resiliency::{Direction, Kind, Policies, Policy};
 use dapr_security::enc::{self, Cipher, FileKey, Header, KeyAlgorithm, Sealing, Segments};
 use dapr_telemetry::metrics::catalogue::{Catalogue, operation};
 
@@ -144,31 +144,10 @@ impl Provider {
         self.0.meter.watch(self.run(call)).await
     }
 
-    async fn run<T, Fut>(&self, mut call: impl FnMut() -> Fut) -> Result<T, Error>
+    async fn run<T, Fut>(&self, call: impl FnMut() -> Fut) -> Result<T, Error>
     where
         Fut: Future<Output = Result<T, Error>>,
     {
-        if self.0.policy.is_none() {
-            return call().await;
-        }
-        let attempt = |_| {
-            let call = call();
-            async { call.await.map_err(Failed) }
-        };
-        self.0.policy.run(attempt).await.map_err(|error| match error {
-            PolicyError::Operation(Failed(error)) => error,
-            other => Error(other.to_string()),
-        })
+        self.0.policy.call(call, |_| true, Error).await
     }
 }
-
-/// A failed attempt: every failure of a provider may be tried again.
-struct Failed(Error);
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Outcome for Failed {}

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use dapr_components::state::{DeleteRequest, Error, KeyError, SetRequest, StateStore};
-use dapr_resiliency::{Direction, Kind, Outcome, Policies, Policy, PolicyError};
+use dapr_resiliency::{Direction, Kind, Policies, Policy};
 use dapr_telemetry::metrics::catalogue::{Catalogue, operation};
 use parking_lot::Mutex;
 
@@ -38,21 +38,11 @@ impl Outbound {
 
     /// Makes a call under the policy. ETag failures are final: the same
     /// request can only fail again.
-    pub async fn run<T, Fut>(&self, mut call: impl FnMut() -> Fut) -> Result<T, Error>
+    pub async fn run<T, Fut>(&self, call: impl FnMut() -> Fut) -> Result<T, Error>
     where
         Fut: Future<Output = Result<T, Error>>,
     {
-        if self.policy.is_none() {
-            return call().await;
-        }
-        let attempt = |_| {
-            let call = call();
-            async { call.await.map_err(Failed) }
-        };
-        self.policy.run(attempt).await.map_err(|error| match error {
-            PolicyError::Operation(Failed(error)) => error,
-            other => Error::other(other.to_string()),
-        })
+        self.policy.call(call, retriable, Error::other).await
     }
 
     /// Writes items under the policy; retries send only those that failed for
@@ -133,20 +123,10 @@ impl Write for DeleteRequest {
     }
 }
 
-/// A failed attempt.
-struct Failed(Error);
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Outcome for Failed {
-    fn retriable(&self) -> bool {
-        match &self.0 {
-            Error::Bulk(failed) => failed.iter().any(|f| !f.error.is_etag()),
-            other => !other.is_etag(),
-        }
+/// ETags that do not match now will not match later.
+fn retriable(error: &Error) -> bool {
+    match error {
+        Error::Bulk(failed) => failed.iter().any(|f| !f.error.is_etag()),
+        other => !other.is_etag(),
     }
 }

@@ -128,7 +128,7 @@ async fn roots_of_the_system_are_loaded_by_the_first_handshake_only() {
 /// Runs only as the process of the test below: the roots of a system come from
 /// its environment.
 #[tokio::test]
-#[ignore = "helper process"]
+#[ignore = "not a test: the process of the test below, which starts it"]
 async fn helper_with_other_native_roots() {
     let ca = authority();
     let folder = tempfile::tempdir().unwrap();
