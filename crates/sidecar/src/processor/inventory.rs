@@ -35,10 +35,6 @@ impl Inventory {
         loaded.chain(table.parked.iter().cloned()).chain(table.retrying.iter().cloned()).collect()
     }
 
-    pub(super) fn loaded(&self, name: &str) -> Option<Loaded> {
-        self.0.lock().loaded.get(name).cloned()
-    }
-
     pub(super) fn all_loaded(&self) -> Vec<Loaded> {
         self.0.lock().loaded.values().cloned().collect()
     }
