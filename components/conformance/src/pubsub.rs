@@ -179,6 +179,12 @@ impl Suite<'_> {
         stop
     }
 
+    /// Whether the bus publishes many at once, be it a feature or not.
+    async fn has_bulk(&self) -> bool {
+        let nothing = BulkPublishRequest { topic: self.topic("delivery"), ..BulkPublishRequest::default() };
+        self.bus.bulk_publish(&nothing).await.is_some()
+    }
+
     async fn delivery(&self) {
         let count = self.config.messages;
         let handler = Collector::refusing();
@@ -188,7 +194,7 @@ impl Suite<'_> {
             self.publish("delivery", n).await;
         }
         let mut sent = count;
-        if self.config.bulk_publish {
+        if self.config.bulk_publish || self.has_bulk().await {
             sent += count;
             let entries = (count..sent).map(|n| BulkEntry {
                 entry_id: n.to_string(),

@@ -60,6 +60,20 @@ pub enum Error {
     Retriable(String),
     #[error("{0}")]
     Other(String),
+    /// The broker's answer with its gRPC status code, which retry policies may
+    /// look at.
+    #[error("{message}")]
+    Status { code: i32, message: String },
+}
+
+impl Error {
+    /// The gRPC status code that the broker gave, if it did.
+    pub fn grpc_code(&self) -> Option<i32> {
+        match self {
+            Self::Status { code, .. } => Some(*code),
+            Self::Closed | Self::Retriable(_) | Self::Other(_) => None,
+        }
+    }
 }
 
 /// Why a handler did not take a message.

@@ -26,6 +26,11 @@ fn code(status: &Status) -> Code {
     }
 }
 
+/// Of a message bus: the status code stays with it.
+pub fn publish(status: Status) -> dapr_components::pubsub::Error {
+    dapr_components::pubsub::Error::Status { code: code(&status) as i32, message: text(&status) }
+}
+
 pub fn init(status: Status) -> InitError {
     InitError::new(text(&status))
 }

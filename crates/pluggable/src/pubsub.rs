@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dapr_components::pubsub::{
-    Error, Feature, HandlerError, Message, MessageHandler, PubSub, PublishRequest, SubscribeRequest,
+    BulkPublishRequest, Error, FailedEntry, Feature, HandlerError, Message, MessageHandler, PubSub,
+    PublishRequest, SubscribeRequest,
 };
 use dapr_components::{InitContext, InitError};
 use dapr_kernel::Shutdown;
@@ -68,8 +69,31 @@ impl PubSub for PluggablePubSub {
             metadata: request.metadata,
             content_type: String::new(),
         };
-        self.client.clone().publish(request).await.map_err(|s| Error::Other(errors::text(&s)))?;
+        self.client.clone().publish(request).await.map_err(errors::publish)?;
         Ok(())
+    }
+
+    async fn bulk_publish(&self, request: &BulkPublishRequest) -> Option<Result<Vec<FailedEntry>, Error>> {
+        if !self.features.contains(&Feature::BulkPubSub) {
+            return None;
+        }
+        let entries = request.entries.iter().map(|entry| wire::BulkMessageEntry {
+            entry_id: entry.entry_id.clone(),
+            event: entry.event.clone(),
+            content_type: entry.content_type.clone(),
+            metadata: entry.metadata.clone(),
+        });
+        let request = wire::BulkPublishRequest {
+            topic: request.topic.clone(),
+            pubsub_name: self.name.to_string(),
+            entries: entries.collect(),
+            metadata: request.metadata.clone(),
+        };
+        let answer = self.client.clone().bulk_publish(request).await.map_err(errors::publish);
+        Some(answer.map(|answer| {
+            let failed = answer.into_inner().failed_entries.into_iter();
+            failed.map(|entry| FailedEntry { entry_id: entry.entry_id, error: entry.error }).collect()
+        }))
     }
 
     async fn subscribe(

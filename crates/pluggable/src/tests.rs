@@ -244,6 +244,7 @@ async fn messages_are_pulled_and_acknowledged() {
     let bus = registry.pubsub.find("pubsub.abc", "").unwrap()(context).await.unwrap();
     let failed = bus.publish(Default::default()).await.unwrap_err();
     assert_eq!(failed.to_string(), "rpc error: code = Unavailable desc = busy");
+    assert_eq!(failed.grpc_code(), Some(14));
 
     let handler = Arc::new(Handler(Mutex::default()));
     let request = SubscribeRequest { topic: "t".into(), ..Default::default() };

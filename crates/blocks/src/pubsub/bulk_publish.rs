@@ -7,14 +7,14 @@ use bytes::Bytes;
 use dapr_components::pubsub::{BulkEntry, BulkPublishRequest, Error, FailedEntry, PublishRequest};
 use dapr_errors::pubsub::Serialization;
 use dapr_errors::{ApiError, pubsub as errors};
-use dapr_resiliency::{Outcome, PolicyError};
+use dapr_resiliency::{Outcome, PolicyError, StatusCode};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::cloudevent::{self, Publish};
-use super::service::{Loaded, PubSubService, Trace, raw_payload, ttl_of};
-use super::spans::{Entries, EntrySpans};
+use super::service::{Failed, Loaded, PubSubService, Trace, Via, raw_payload, ttl_of};
+use super::spans::Entries;
 
 /// Messages published at once when the bus has no bulk operation.
 const MAX_CONCURRENT: usize = 100;
@@ -27,7 +27,9 @@ pub struct BulkCall<'a> {
     pub entries: Vec<BulkEntryCall>,
     pub metadata: HashMap<String, String>,
     pub trace: Trace<'a>,
-    pub spans: EntrySpans<'a>,
+    pub via: Via,
+    /// Path or method of the call: what the spans of entries are named after.
+    pub name: &'a str,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -83,18 +85,22 @@ impl EntryIds {
 #[derive(Debug)]
 struct Attempt {
     failed: Vec<FailedEntry>,
-    error: Error,
+    cause: Failed,
 }
 
 impl std::fmt::Display for Attempt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.error.fmt(f)
+        self.cause.fmt(f)
     }
 }
 
 impl Outcome for Attempt {
     fn retriable(&self) -> bool {
-        self.error != Error::Closed
+        self.cause.retriable()
+    }
+
+    fn status(&self) -> Option<StatusCode> {
+        self.cause.status()
     }
 }
 
@@ -113,14 +119,14 @@ impl PubSubService {
     /// Publishes messages in no particular order. Returns once the broker has
     /// all of them or none can be tried again.
     pub async fn bulk_publish(&self, call: BulkCall<'_>) -> Result<(), BulkFailure> {
-        let mut spans = Entries::new(&self.0.options.tracer, call.spans, call.trace);
+        let mut spans = Entries::new(&self.0.options.tracer, call.name, call.via, call.trace);
         let outcome = self.publish_entries(call, &mut spans).await;
         spans.end(&outcome);
         outcome
     }
 
     async fn publish_entries(&self, call: BulkCall<'_>, spans: &mut Entries<'_>) -> Result<(), BulkFailure> {
-        let BulkCall { pubsub, topic, entries, metadata, trace, .. } = call;
+        let BulkCall { pubsub, topic, entries, metadata, trace, via, .. } = call;
         let loaded = self.target(pubsub, topic)?;
         let raw = raw_payload(&metadata).map_err(|value| errors::bad_metadata(pubsub, &value))?;
         let app_id = self.0.options.identity.app_id();
@@ -150,7 +156,7 @@ impl PubSubService {
             wrapped.push(BulkEntry { entry_id, event, content_type, metadata: entry_metadata });
         }
         let started = self.metrics().map(|metrics| (metrics, Instant::now()));
-        let outcome = self.send_all(&loaded, topic, wrapped, metadata).await;
+        let outcome = self.send_all(&loaded, topic, wrapped, metadata, via).await;
         if let Some((metrics, started)) = started {
             metrics.bulk_egress(pubsub, topic, outcome.is_ok(), started.elapsed());
         }
@@ -163,12 +169,13 @@ impl PubSubService {
         topic: &str,
         entries: Vec<BulkEntry>,
         metadata: HashMap<String, String>,
+        via: Via,
     ) -> Result<(), BulkFailure> {
         if !loaded.config.publish.allows(topic) {
             return Err(errors::forbidden(&loaded.name, topic, self.0.options.identity.app_id()).into());
         }
         let request = BulkPublishRequest { topic: self.broker_topic(loaded, topic), entries, metadata };
-        under_policy(loaded, request).await.map_err(|(failed, reason)| BulkFailure::Failed {
+        under_policy(loaded, request, via).await.map_err(|(failed, reason)| BulkFailure::Failed {
             failed,
             error: errors::publish_failed(&loaded.name, topic, reason),
         })
@@ -185,14 +192,15 @@ fn merge(call: &HashMap<String, String>, own: HashMap<String, String>) -> HashMa
 async fn under_policy(
     loaded: &Loaded,
     request: BulkPublishRequest,
+    via: Via,
 ) -> Result<(), (Vec<FailedEntry>, String)> {
     if loaded.outbound.is_none() {
-        return attempt(loaded, &request).await.map_err(|a| (a.failed, a.error.to_string()));
+        return attempt(loaded, &request, via).await.map_err(|a| (a.failed, a.cause.to_string()));
     }
     let left = Mutex::new(request);
     let run = loaded.outbound.run(|_| async {
         let request = left.lock().clone();
-        let outcome = attempt(loaded, &request).await;
+        let outcome = attempt(loaded, &request, via).await;
         if let Err(attempt) = &outcome {
             let failed: HashSet<&str> = attempt.failed.iter().map(|f| f.entry_id.as_str()).collect();
             left.lock().entries.retain(|e| failed.contains(e.entry_id.as_str()));
@@ -200,7 +208,7 @@ async fn under_policy(
         outcome
     });
     run.await.map_err(|error| match error {
-        PolicyError::Operation(Attempt { failed, error }) => (failed, error.to_string()),
+        PolicyError::Operation(Attempt { failed, cause }) => (failed, cause.to_string()),
         other => {
             let reason = other.to_string();
             (all_failed(&left.lock().entries, &reason), reason)
@@ -212,18 +220,25 @@ fn all_failed(entries: &[BulkEntry], reason: &str) -> Vec<FailedEntry> {
     entries.iter().map(|e| FailedEntry { entry_id: e.entry_id.clone(), error: reason.to_owned() }).collect()
 }
 
-async fn attempt(loaded: &Loaded, request: &BulkPublishRequest) -> Result<(), Attempt> {
+async fn attempt(loaded: &Loaded, request: &BulkPublishRequest, via: Via) -> Result<(), Attempt> {
+    let failure = |failed, error| Err(Attempt { failed, cause: Failed { error, via } });
     match loaded.component.bulk_publish(request).await {
-        None => entry_by_entry(loaded, request).await,
-        Some(Ok(failed)) => match failed.first() {
-            None => Ok(()),
-            Some(first) => Err(Attempt { error: Error::Other(first.error.clone()), failed }),
+        None => match entry_by_entry(loaded, request).await {
+            Ok(()) => Ok(()),
+            Err((failed, error)) => failure(failed, error),
         },
-        Some(Err(error)) => Err(Attempt { failed: all_failed(&request.entries, &error.to_string()), error }),
+        Some(Ok(failed)) => match failed.first().map(|first| Error::Other(first.error.clone())) {
+            None => Ok(()),
+            Some(error) => failure(failed, error),
+        },
+        Some(Err(error)) => failure(all_failed(&request.entries, &error.to_string()), error),
     }
 }
 
-async fn entry_by_entry(loaded: &Loaded, request: &BulkPublishRequest) -> Result<(), Attempt> {
+async fn entry_by_entry(
+    loaded: &Loaded,
+    request: &BulkPublishRequest,
+) -> Result<(), (Vec<FailedEntry>, Error)> {
     // Boxed and collected: a lazy stream of borrowing futures ties its lifetimes
     // so tightly that callers cannot box this one.
     let mut publishes: Vec<BoxFuture<'_, (&BulkEntry, Result<(), Error>)>> =
@@ -250,7 +265,7 @@ async fn entry_by_entry(loaded: &Loaded, request: &BulkPublishRequest) -> Result
     }
     match first {
         None => Ok(()),
-        Some(error) => Err(Attempt { failed, error }),
+        Some(error) => Err((failed, error)),
     }
 }
 
@@ -323,7 +338,8 @@ mod tests {
             entries: entries.collect(),
             metadata: HashMap::from([("cloudevent.id".to_owned(), "of-call".to_owned())]),
             trace: Trace::default(),
-            spans: EntrySpans { name: "bulk", http: true },
+            via: Via::Http,
+            name: "bulk",
         }
     }
 

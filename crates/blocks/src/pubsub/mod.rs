@@ -24,6 +24,5 @@ pub use discovery::{Description, bulk as bulk_settings};
 pub(crate) use handler::Drain;
 pub use route::{Bulk, Origin, Route, RouteError, Rule, SharedRoute};
 pub use scopes::{Access, PubSubConfig};
-pub use service::{Options, PubSubService, PublishCall, Trace};
-pub use spans::EntrySpans;
+pub use service::{Options, PubSubService, PublishCall, Trace, Via};
 pub use streaming::{Acks, EventStream, StreamDelivery, StreamError, StreamRequest};

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use dapr_app_channel::AppChannel;
 use dapr_components::pubsub::{Error, Feature, MessageHandler, PubSub, PublishRequest, SubscribeRequest};
 use dapr_components::ttl::message_ttl;
-use dapr_errors::{ApiError, pubsub as errors};
+use dapr_errors::{ApiError, Code, pubsub as errors};
 use dapr_kernel::tasks::TaskGroup;
 use dapr_kernel::{AppIdentity, Shutdown};
-use dapr_resiliency::{Direction, Kind, Outcome, Policies, Policy};
+use dapr_resiliency::{Direction, Kind, Outcome, Policies, Policy, StatusCode};
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_telemetry::trace::Tracer;
 
@@ -61,6 +61,26 @@ pub struct Trace<'a> {
     pub state: &'a str,
 }
 
+/// How a publish reached the sidecar. What the sidecar publishes itself counts
+/// as gRPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    Http,
+    Grpc,
+}
+
+impl Via {
+    /// The code that retry policies match a broker's error against: publishes
+    /// over HTTP are judged by the list of HTTP codes.
+    fn status(self, error: &Error) -> Option<StatusCode> {
+        let code = error.grpc_code()?;
+        Some(match self {
+            Self::Http => StatusCode::http(Code::from_i32(code).http_status()),
+            Self::Grpc => StatusCode::grpc(code),
+        })
+    }
+}
+
 /// One message that an application publishes.
 #[derive(Debug)]
 pub struct PublishCall<'a> {
@@ -70,9 +90,8 @@ pub struct PublishCall<'a> {
     pub data: Bytes,
     pub metadata: HashMap<String, String>,
     pub trace: Trace<'a>,
-    /// Whether a raw message carries the trace in its metadata: it does when
-    /// published over gRPC.
-    pub trace_in_metadata: bool,
+    /// A raw message that came over gRPC carries the trace in its metadata.
+    pub via: Via,
 }
 
 /// A dead letter has this long to be published, whatever its message had.
@@ -80,17 +99,24 @@ const DEAD_LETTER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A publish that failed at the broker.
 #[derive(Debug)]
-struct Failed(Error);
+pub(super) struct Failed {
+    pub error: Error,
+    pub via: Via,
+}
 
 impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        self.error.fmt(f)
     }
 }
 
 impl Outcome for Failed {
     fn retriable(&self) -> bool {
-        self.0 != Error::Closed
+        self.error != Error::Closed
+    }
+
+    fn status(&self) -> Option<StatusCode> {
+        self.via.status(&self.error)
     }
 }
 
@@ -185,12 +211,12 @@ impl PubSubService {
             cloudevent::wrap(&envelope, &metadata)
                 .map_err(|e| errors::cloud_event_creation(call.pubsub, app_id, e))?
         };
-        if raw && call.trace_in_metadata {
+        if raw && call.via == Via::Grpc {
             metadata.insert("traceid".to_owned(), call.trace.parent.to_owned());
             metadata.insert("tracestate".to_owned(), call.trace.state.to_owned());
         }
         let started = self.metrics().map(|metrics| (metrics, Instant::now()));
-        let outcome = self.send(&loaded, call.topic, data, metadata).await;
+        let outcome = self.send(&loaded, call.topic, data, metadata, call.via).await;
         if let Some((metrics, started)) = started {
             metrics.egress(call.pubsub, call.topic, outcome.is_ok(), started.elapsed());
         }
@@ -203,13 +229,14 @@ impl PubSubService {
         topic: &str,
         data: Bytes,
         metadata: HashMap<String, String>,
+        via: Via,
     ) -> Result<(), ApiError> {
         if !loaded.config.publish.allows(topic) {
             return Err(errors::forbidden(&loaded.name, topic, self.0.options.identity.app_id()));
         }
         let request =
             PublishRequest { topic: self.broker_topic(loaded, topic), data, metadata, content_type: None };
-        publish_under(loaded, request).await.map_err(|e| errors::publish_failed(&loaded.name, topic, e))
+        publish_under(loaded, request, via).await.map_err(|e| errors::publish_failed(&loaded.name, topic, e))
     }
 
     /// Publishes an event that is complete already.
@@ -225,7 +252,8 @@ impl PubSubService {
             return Err(errors::forbidden(pubsub, topic, self.0.options.identity.app_id()).message);
         }
         let topic = self.broker_topic(&loaded, topic);
-        publish_under(&loaded, PublishRequest { topic, data, metadata: HashMap::new(), content_type }).await
+        let request = PublishRequest { topic, data, metadata: HashMap::new(), content_type };
+        publish_under(&loaded, request, Via::Grpc).await
     }
 
     /// Subscribes on behalf of the runtime itself.
@@ -267,7 +295,7 @@ impl PubSubService {
             return Err(());
         }
         request.topic = self.broker_topic(loaded, topic);
-        let published = tokio::time::timeout(DEAD_LETTER_TIMEOUT, publish_under(loaded, request));
+        let published = tokio::time::timeout(DEAD_LETTER_TIMEOUT, publish_under(loaded, request, Via::Grpc));
         let failed = match published.await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error,
@@ -282,13 +310,13 @@ impl PubSubService {
 }
 
 /// Publishes under the component's outbound policy.
-pub(super) async fn publish_under(loaded: &Loaded, request: PublishRequest) -> Result<(), String> {
+pub(super) async fn publish_under(loaded: &Loaded, request: PublishRequest, via: Via) -> Result<(), String> {
     if loaded.outbound.is_none() {
         return loaded.component.publish(request).await.map_err(|e| e.to_string());
     }
     let run = loaded.outbound.run(|_| {
         let request = request.clone();
-        async { loaded.component.publish(request).await.map_err(Failed) }
+        async { loaded.component.publish(request).await.map_err(|error| Failed { error, via }) }
     });
     run.await.map_err(|e| e.to_string())
 }

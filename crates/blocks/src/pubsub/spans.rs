@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::bulk_publish::BulkFailure;
 use super::deliver::DeliveryError;
-use super::service::Trace;
+use super::service::{Trace, Via};
 
 /// The span of handing one event to a subscriber; none for an event without a
 /// trace. An unreadable trace begins a new one.
@@ -41,34 +41,26 @@ pub(super) fn judge(span: &mut Span, outcome: &Result<(), DeliveryError>) {
     }
 }
 
-/// How the spans of the entries of a bulk publish are named and judged.
-#[derive(Clone, Copy, Debug)]
-pub struct EntrySpans<'a> {
-    /// Path or method of the call.
-    pub name: &'a str,
-    /// Whether failures read as HTTP statuses.
-    pub http: bool,
-}
-
 /// One span per entry, below the call's.
 pub(super) struct Entries<'a> {
     tracer: &'a Tracer,
-    style: EntrySpans<'a>,
+    name: &'a str,
+    via: Via,
     parent: Option<TraceContext>,
     open: Vec<Span>,
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn new(tracer: &'a Tracer, style: EntrySpans<'a>, call: Trace<'_>) -> Self {
+    pub(super) fn new(tracer: &'a Tracer, name: &'a str, via: Via, call: Trace<'_>) -> Self {
         let parent =
             tracer.is_active().then(|| TraceContext::from_headers(call.parent, call.state)).flatten();
-        Self { tracer, style, parent, open: Vec::new() }
+        Self { tracer, name, via, parent, open: Vec::new() }
     }
 
     /// Begins the span of the next entry: what its event names as its trace,
     /// or `None` where that is the call's.
     pub(super) fn next(&mut self) -> Option<String> {
-        let name = self.style.name;
+        let name = self.name;
         let span = self.tracer.start(SpanKind::Producer, self.parent.as_ref(), || name.to_owned());
         let parent = span.context().map(TraceContext::traceparent);
         if span.is_recording() {
@@ -81,10 +73,9 @@ impl<'a> Entries<'a> {
         let Err(failure) = outcome else { return };
         let error: &ApiError = failure.error();
         for span in &mut self.open {
-            if self.style.http {
-                span.http_status(error.http);
-            } else {
-                span.fail(error.message.as_str());
+            match self.via {
+                Via::Http => span.http_status(error.http),
+                Via::Grpc => span.fail(error.message.as_str()),
             }
         }
     }

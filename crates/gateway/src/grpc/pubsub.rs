@@ -1,7 +1,7 @@
 //! Publishing and streamed subscriptions over gRPC (api.md §4, §6.5).
 
 use dapr_blocks::pubsub::{
-    Acks, BulkCall, BulkEntryCall, EntrySpans, EventStream, PublishCall, StreamError, StreamRequest,
+    Acks, BulkCall, BulkEntryCall, EventStream, PublishCall, StreamError, StreamRequest, Via,
 };
 use dapr_wire::runtime::v1 as rt;
 use dapr_wire::runtime::v1::subscribe_topic_events_request_alpha1::SubscribeTopicEventsRequestType as FromClient;
@@ -28,7 +28,7 @@ pub async fn publish(api: &Api, request: Request<rt::PublishEventRequest>) -> Re
         data: message.data,
         metadata: message.metadata,
         trace: trace_context::of(&headers),
-        trace_in_metadata: true,
+        via: Via::Grpc,
     };
     api.pubsub.publish(call).await.map_err(|e| from_api(&e))?;
     Ok(Response::new(()))
@@ -54,7 +54,8 @@ pub async fn bulk_publish(
         entries: entries.collect(),
         metadata: message.metadata,
         trace: trace_context::of(&headers),
-        spans: EntrySpans { name: BULK_PUBLISH, http: false },
+        via: Via::Grpc,
+        name: BULK_PUBLISH,
     };
     api.pubsub.bulk_publish(call).await.map_err(|failure| from_api(failure.error()))?;
     Ok(Response::new(rt::BulkPublishResponse::default()))

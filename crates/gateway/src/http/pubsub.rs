@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use dapr_blocks::pubsub::{
-    BulkCall, BulkEntryCall, BulkFailure, EntryIds, EntrySpans, PublishCall, cloudevent,
+    BulkCall, BulkEntryCall, BulkFailure, EntryIds, PublishCall, Via, cloudevent,
 };
 use dapr_components::pubsub::FailedEntry;
 use dapr_errors::pubsub::Serialization;
@@ -41,7 +41,7 @@ pub async fn publish(api: Arc<Api>, mut call: Call) -> Result<Response<Body>, Ap
         data,
         metadata: call.query_metadata(),
         trace: trace_context::of(&call.headers),
-        trace_in_metadata: false,
+        via: Via::Http,
     };
     api.pubsub.publish(publish).await?;
     Ok(reply::no_content())
@@ -67,8 +67,8 @@ pub async fn bulk_publish(api: Arc<Api>, mut call: Call) -> Result<Response<Body
         let Entry { entry_id, content_type, metadata, .. } = entry;
         entries.push(BulkEntryCall { entry_id, event, content_type, metadata });
     }
-    let spans = EntrySpans { name: &call.path, http: true };
-    let bulk = BulkCall { pubsub, topic, entries, metadata, trace: trace_context::of(&call.headers), spans };
+    let trace = trace_context::of(&call.headers);
+    let bulk = BulkCall { pubsub, topic, entries, metadata, trace, via: Via::Http, name: &call.path };
     match api.pubsub.bulk_publish(bulk).await {
         Ok(()) => Ok(reply::no_content()),
         Err(BulkFailure::Refused(error)) => Err(error),
