@@ -6,6 +6,7 @@
 mod bench;
 mod check;
 mod command;
+mod deps;
 mod example;
 mod fuzz;
 #[cfg(test)]
