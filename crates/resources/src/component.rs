@@ -13,6 +13,16 @@ const DEFAULT_INIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Secret store that is used in Kubernetes when none is named.
 pub const KUBERNETES_SECRET_STORE: &str = "kubernetes";
 
+const KUBERNETES_SECRET_STORE_TYPE: &str = "secretstores.kubernetes";
+
+/// The store that is named, or the one that is used where none is.
+pub(crate) fn secret_store_or_default(named: &str, kubernetes: bool) -> &str {
+    match (named, kubernetes) {
+        ("", true) => KUBERNETES_SECRET_STORE,
+        (store, _) => store,
+    }
+}
+
 /// Annotation that asks for background starts: an addition to Dapr, which
 /// reads no annotations of components (docs/late-backends.md).
 const INIT_RETRY_ANNOTATION: &str = "dapr.io/init-retry";
@@ -45,10 +55,23 @@ impl Component {
 
     /// The store that secret references are read from.
     pub fn secret_store(&self, kubernetes: bool) -> &str {
-        match (self.auth_secret_store.as_str(), kubernetes) {
-            ("", true) => KUBERNETES_SECRET_STORE,
-            (store, _) => store,
+        secret_store_or_default(&self.auth_secret_store, kubernetes)
+    }
+
+    /// The secret store that every sidecar in Kubernetes has (runtime.md §2.1).
+    pub fn builtin_secret_store() -> Self {
+        Self {
+            name: KUBERNETES_SECRET_STORE.to_owned(),
+            component_type: KUBERNETES_SECRET_STORE_TYPE.to_owned(),
+            version: "v1".to_owned(),
+            ..Self::default()
         }
+    }
+
+    /// Decodes the secrets that the operator put in place; returns what could
+    /// not be decoded, for the log.
+    pub fn decode_inlined_secrets(&mut self) -> Vec<String> {
+        metadata::decode_inlined_secrets(&mut self.metadata)
     }
 
     /// Secrets to fetch from [`Component::secret_store`]; ask after
@@ -163,7 +186,7 @@ impl Resource for Component {
     }
 
     fn is_builtin(&self) -> bool {
-        self.name == KUBERNETES_SECRET_STORE && self.component_type == "secretstores.kubernetes"
+        self.name == KUBERNETES_SECRET_STORE && self.component_type == KUBERNETES_SECRET_STORE_TYPE
     }
 }
 

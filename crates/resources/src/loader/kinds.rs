@@ -12,13 +12,10 @@ impl ResourceFiles {
     /// scope never claims a name, but must not repeat one.
     pub fn load<T: Resource>(&self, context: &LoadContext) -> Result<Loaded<T>, LoadError> {
         let Loaded { resources, warnings } = self.all_of_kind::<T>();
-        let namespace = context.namespace_env.as_deref().filter(|namespace| !namespace.is_empty());
         let mut accepted: Vec<T> = Vec::with_capacity(resources.len());
         let mut duplicates = Vec::new();
         for resource in resources {
-            let elsewhere =
-                |namespace: &str| !resource.namespace().is_empty() && resource.namespace() != namespace;
-            if namespace.is_some_and(elsewhere) {
+            if !context.shares_namespace(&resource) {
                 continue;
             }
             if let Some(existing) = accepted.iter().find(|known| known.name() == resource.name()) {

@@ -27,6 +27,18 @@ pub struct LoadContext {
     pub namespace_env: Option<String>,
 }
 
+impl LoadContext {
+    /// Whether a resource's namespace and scopes include this app.
+    pub fn admits<T: Resource>(&self, resource: &T) -> bool {
+        self.shares_namespace(resource) && resource.is_scoped_to(&self.app_id)
+    }
+
+    fn shares_namespace<T: Resource>(&self, resource: &T) -> bool {
+        let own = self.namespace_env.as_deref().filter(|namespace| !namespace.is_empty());
+        own.is_none_or(|own| resource.namespace().is_empty() || resource.namespace() == own)
+    }
+}
+
 /// Resources in order of folder, file and document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded<T> {
