@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dapr_components::{InitError, Properties};
+use dapr_security::tls::Verify;
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use crate::tls::{TlsSettings, Verify};
+use crate::tls::TlsSettings;
 
 const MAX_IDLE: Duration = Duration::from_secs(30 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -191,10 +192,10 @@ fn tls(
         }
         "allow" | "prefer" => (SslMode::Prefer, Verify::None),
         // With roots it has always meant more than it says.
-        "require" if settings.roots.is_some() => (SslMode::Require, Verify::Chain),
+        "require" if settings.roots.is_some() => (SslMode::Require, Verify::RootsAnyName),
         "require" => (SslMode::Require, Verify::None),
-        "verify-ca" => (SslMode::Require, Verify::Chain),
-        "verify-full" => (SslMode::Require, Verify::ChainAndName),
+        "verify-ca" => (SslMode::Require, Verify::RootsAnyName),
+        "verify-full" => (SslMode::Require, Verify::Roots),
         other => return Err(invalid("sslmode", other)),
     };
     config.ssl_mode(ssl_mode);
@@ -350,7 +351,7 @@ mod tests {
         assert_eq!(url.config.get_hosts(), [Host::Tcp("a".into()), Host::Tcp("::1".into())]);
         assert_eq!((url.config.get_ports(), url.config.get_user()), (&[1, 5432][..], Some("o@x")));
         assert_eq!(url.config.get_password(), Some(&b"p:q"[..]));
-        assert_eq!((url.tls.unwrap().verify, url.max_connections), (Verify::ChainAndName, 9));
+        assert_eq!((url.tls.unwrap().verify, url.max_connections), (Verify::Roots, 9));
     }
 
     #[test]
@@ -394,7 +395,7 @@ mod tests {
         assert_eq!(verify("host=a"), Some(Verify::None));
         assert_eq!(verify("host=/run/postgresql"), None);
         assert_eq!(verify("host=a sslmode=require"), Some(Verify::None));
-        assert_eq!(verify("host=a sslmode=require sslrootcert=r"), Some(Verify::Chain));
-        assert_eq!(verify("host=a sslmode=verify-ca"), Some(Verify::Chain));
+        assert_eq!(verify("host=a sslmode=require sslrootcert=r"), Some(Verify::RootsAnyName));
+        assert_eq!(verify("host=a sslmode=verify-ca"), Some(Verify::RootsAnyName));
     }
 }

@@ -1,10 +1,13 @@
 //! What our rules need to know of a certificate.
 
 use rustls_pki_types::CertificateDer;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_cert::der::oid::AssociatedOid;
+use x509_cert::der::{self, Decode, Encode};
+use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 
-use crate::rotation::{Time, Validity};
+use crate::rotation::Validity;
 use crate::spiffe::{self, SpiffeId};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,41 +42,47 @@ pub struct Facts {
 
 impl Facts {
     pub fn read(der: &CertificateDer<'_>) -> Result<Self, Error> {
-        let malformed = |reason: &dyn std::fmt::Display| Error::Malformed(reason.to_string());
-        let (rest, certificate) = X509Certificate::from_der(der).map_err(|e| malformed(&e))?;
-        if !rest.is_empty() {
-            return Err(malformed(&"there is something after it"));
-        }
+        Self::decode(der).map_err(|e| Error::Malformed(e.to_string()))
+    }
+
+    fn decode(der: &[u8]) -> der::Result<Self> {
+        let certificate = x509_cert::Certificate::from_der(der)?;
+        let certificate = certificate.tbs_certificate();
         let mut facts = Self {
             validity: Validity {
-                not_before: time(certificate.validity().not_before.timestamp()),
-                not_after: time(certificate.validity().not_after.timestamp()),
+                not_before: certificate.validity().not_before.to_system_time().into(),
+                not_after: certificate.validity().not_after.to_system_time().into(),
             },
-            subject: certificate.subject().as_raw().to_vec(),
-            issuer: certificate.issuer().as_raw().to_vec(),
+            subject: certificate.subject().to_der()?,
+            issuer: certificate.issuer().to_der()?,
             uris: Vec::new(),
             is_ca: false,
             signs_certificates: false,
             signs_revocations: false,
         };
-        for extension in certificate.extensions() {
-            match extension.parsed_extension() {
-                ParsedExtension::SubjectAlternativeName(names) => {
-                    facts.uris.extend(names.general_names.iter().filter_map(|name| match name {
-                        GeneralName::URI(uri) => Some((*uri).to_owned()),
-                        _ => None,
-                    }));
-                }
-                ParsedExtension::BasicConstraints(constraints) => facts.is_ca |= constraints.ca,
-                ParsedExtension::KeyUsage(usage) => {
-                    facts.signs_certificates |= usage.key_cert_sign();
-                    facts.signs_revocations |= usage.crl_sign();
-                }
-                ParsedExtension::ParseError { error } => return Err(malformed(error)),
-                _ => {}
-            }
-        }
+        certificate.extensions().into_iter().flatten().try_for_each(|extension| facts.note(extension))?;
         Ok(facts)
+    }
+
+    fn note(&mut self, extension: &Extension) -> der::Result<()> {
+        let value = extension.extn_value.as_bytes();
+        match extension.extn_id {
+            SubjectAltName::OID => {
+                let names = SubjectAltName::from_der(value)?.0;
+                self.uris.extend(names.into_iter().filter_map(|name| match name {
+                    GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
+                    _ => None,
+                }));
+            }
+            BasicConstraints::OID => self.is_ca |= BasicConstraints::from_der(value)?.ca,
+            KeyUsage::OID => {
+                let usage = KeyUsage::from_der(value)?;
+                self.signs_certificates |= usage.key_cert_sign();
+                self.signs_revocations |= usage.crl_sign();
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The identity: of exactly one URI.
@@ -98,9 +107,4 @@ impl Facts {
         }
         Ok(())
     }
-}
-
-/// Times before 1970 count as 1970: both are long over.
-fn time(seconds: i64) -> Time {
-    Time::from_seconds(u64::try_from(seconds).unwrap_or(0))
 }

@@ -220,7 +220,7 @@ impl Tokens {
         let seconds =
             |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut claims = json!({
-            "jti": random_hex(TOKEN_ID_BYTES)?,
+            "jti": random_hex(TOKEN_ID_BYTES),
             "sub": id.as_str(),
             "iat": seconds(now),
             "nbf": seconds(earlier(now, skew)),

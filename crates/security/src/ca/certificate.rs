@@ -19,8 +19,9 @@ use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::time::{Time, Validity};
 
-use super::key::{KeyError, SigningKey, fill_random};
+use super::key::{KeyError, SigningKey};
 use super::public_key::PublicKey;
+use crate::random;
 
 /// Bytes of a random serial number.
 const SERIAL_BYTES: usize = 16;
@@ -222,7 +223,7 @@ pub(super) fn make(
 
 fn serial() -> Result<SerialNumber, CertificateError> {
     let mut bytes = [0; SERIAL_BYTES];
-    fill_random(&mut bytes)?;
+    random::fill(&mut bytes);
     Ok(SerialNumber::new(&bytes)?)
 }
 

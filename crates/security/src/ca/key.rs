@@ -13,7 +13,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::algorithm::{JwsAlgorithm, KeyKind};
 use super::public_key::PublicKey;
-use crate::tls::provider;
+use crate::random::{self, Random};
 
 /// Size of generated RSA keys (control-plane.md §3.3).
 const RSA_BITS: usize = 2048;
@@ -75,7 +75,7 @@ impl SigningKey {
     pub fn generate_ed25519() -> Result<(Self, String), KeyError> {
         let mut der = ED25519_PKCS8.to_vec();
         der.resize(ED25519_PKCS8.len() + ED25519_SEED, 0);
-        fill_random(&mut der[ED25519_PKCS8.len()..])?;
+        random::fill(&mut der[ED25519_PKCS8.len()..]);
         Self::with_pem(&der)
     }
 
@@ -172,39 +172,8 @@ fn p521_key(der: &PrivateKeyDer<'_>) -> Result<p521::ecdsa::SigningKey, KeyError
 }
 
 /// Random bytes as lower-case hexadecimal digits.
-pub fn random_hex(bytes: usize) -> Result<String, KeyError> {
+pub fn random_hex(bytes: usize) -> String {
     let mut buffer = vec![0; bytes];
-    fill_random(&mut buffer)?;
-    Ok(buffer.iter().map(|b| format!("{b:02x}")).collect())
+    random::fill(&mut buffer);
+    buffer.iter().map(|b| format!("{b:02x}")).collect()
 }
-
-pub(super) fn fill_random(buffer: &mut [u8]) -> Result<(), KeyError> {
-    let failed = |_| KeyError::Generate("the system has no random numbers".to_owned());
-    provider().secure_random.fill(buffer).map_err(failed)
-}
-
-/// The provider's random numbers for key generation.
-struct Random;
-
-impl rsa::rand_core::TryRng for Random {
-    type Error = std::convert::Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        let mut bytes = [0; 4];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u32::from_le_bytes(bytes))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        let mut bytes = [0; 8];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn try_fill_bytes(&mut self, buffer: &mut [u8]) -> Result<(), Self::Error> {
-        fill_random(buffer).expect("the system always has random numbers once it has started");
-        Ok(())
-    }
-}
-
-impl rsa::rand_core::TryCryptoRng for Random {}

@@ -1,24 +1,19 @@
 //! TLS for the authority's own servers: one certificate, no client
 //! certificates, replaceable while connections are open.
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use dapr_transport::server::{Secured, Securer};
+use dapr_transport::server::Securer;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
-use tokio_rustls::TlsAcceptor;
 
 use super::certificate::{Certificate, CertificateError};
 use super::key::{KeyError, SigningKey};
+use crate::mtls;
 use crate::tls::provider;
-
-/// Time for a handshake.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServingError {
@@ -72,14 +67,6 @@ impl Serving {
             .with_no_client_auth()
             .with_cert_resolver(self.0.clone());
         config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Securer::new(move |stream| {
-            let accepting = acceptor.accept(stream);
-            Box::pin(async move {
-                let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long");
-                let stream = tokio::time::timeout(HANDSHAKE_LIMIT, accepting).await.map_err(late)??;
-                Ok(Secured { stream: Box::new(stream), extensions: http::Extensions::new() })
-            })
-        }))
+        Ok(mtls::securer(Arc::new(config)))
     }
 }

@@ -22,7 +22,8 @@ use rustls_pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-pub use verifier::{Expect, SpiffeVerifier, verify_chain};
+use verifier::Spiffe;
+pub use verifier::{Expect, verify_chain};
 
 use crate::anchors::TrustAnchors;
 use crate::identity::IdentityStore;
@@ -82,7 +83,7 @@ pub fn server_config(material: &Material, auth: ClientAuth) -> Arc<ServerConfig>
     let builder = match auth {
         ClientAuth::None => builder.with_no_client_auth(),
         ClientAuth::Required => {
-            builder.with_client_cert_verifier(SpiffeVerifier::new(material.anchors.clone(), Expect::Anyone))
+            builder.with_client_cert_verifier(Spiffe::verifier(material.anchors.clone(), Expect::Anyone))
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(Current(material.identity.clone())));
@@ -99,7 +100,7 @@ pub fn client_config(material: &Material, expect: Expect, show: bool) -> Arc<Cli
         .with_protocol_versions(rustls::ALL_VERSIONS)
         .expect(VERSIONS)
         .dangerous()
-        .with_custom_certificate_verifier(SpiffeVerifier::new(material.anchors.clone(), expect));
+        .with_custom_certificate_verifier(Spiffe::verifier(material.anchors.clone(), expect));
     let mut config = if show {
         builder.with_client_cert_resolver(Arc::new(Current(material.identity.clone())))
     } else {

@@ -5,18 +5,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
-};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, Error, OtherError};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 
 use crate::anchors::{AnchorSet, TrustAnchors};
 use crate::rotation::Time;
 use crate::spiffe::SpiffeId;
+use crate::tls::verifier::{Judge, Shown, Verifier, algorithms};
 use crate::x509::Facts;
 
 /// Who the other side must be.
@@ -60,10 +56,6 @@ pub fn verify_chain(
     Ok(id)
 }
 
-fn algorithms() -> WebPkiSupportedAlgorithms {
-    ring::default_provider().signature_verification_algorithms
-}
-
 /// Certificates of Dapr serve both sides, and older ones have no usages.
 struct AnyUsage;
 
@@ -73,101 +65,23 @@ impl ExtendedKeyUsageValidator for AnyUsage {
     }
 }
 
-/// Verifies either side of a connection.
+/// Judges either side of a connection.
 #[derive(Debug)]
-pub struct SpiffeVerifier {
+pub(super) struct Spiffe {
     anchors: TrustAnchors,
     expect: Expect,
-    algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl SpiffeVerifier {
-    pub fn new(anchors: TrustAnchors, expect: Expect) -> Arc<Self> {
-        Arc::new(Self { anchors, expect, algorithms: algorithms() })
+impl Spiffe {
+    pub fn verifier(anchors: TrustAnchors, expect: Expect) -> Arc<Verifier<Self>> {
+        Arc::new(Verifier::new(Self { anchors, expect }))
     }
+}
 
-    fn verify(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), Error> {
-        let id = verify_chain(&self.anchors.current(), leaf, intermediates, now)?;
+impl Judge for Spiffe {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), Error> {
+        let id = verify_chain(&self.anchors.current(), shown.leaf, shown.intermediates, shown.now)?;
         self.expect.check(&id)
-    }
-}
-
-impl ServerCertVerifier for SpiffeVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.verify(end_entity, intermediates, now).map(|()| ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-impl ClientCertVerifier for SpiffeVerifier {
-    /// None: a client has one certificate, and the anchors may change while it
-    /// decides.
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        self.verify(end_entity, intermediates, now).map(|()| ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 

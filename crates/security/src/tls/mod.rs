@@ -1,22 +1,24 @@
 //! TLS towards others: HTTP endpoints, app channels with `https` or `grpcs`.
 
 mod connector;
+mod roots;
 #[cfg(test)]
 mod tests;
-mod verifier;
+pub(crate) mod verifier;
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 
 pub use connector::{ConnectError, Connector, TlsStream};
+pub use roots::NativeRoots;
 pub use rustls;
-pub use verifier::NativeRoots;
 
 use crate::pem::{self, Role};
-use verifier::NoVerification;
+use roots::{Anyone, Roots};
+use verifier::{Judge, Verifier};
 
 /// How the certificate of the server is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,9 @@ pub enum Verify {
     /// It must lead to a trusted root and carry the name of the server.
     #[default]
     Roots,
+    /// It must lead to a trusted root, whatever name it carries: what
+    /// databases call verifying the CA.
+    RootsAnyName,
     /// Any certificate will do. Only for the application's own port: the
     /// sidecar shares its host or pod, and what it shows there is typically
     /// self-signed (runtime.md §5).
@@ -73,24 +78,17 @@ pub enum Error {
 /// Builds the configuration. Reads files and parses PEMs, so once per target,
 /// never per connection; the roots of the system wait for the first handshake.
 pub fn client_config(options: &ClientTls) -> Result<Arc<ClientConfig>, Error> {
-    let provider = provider();
-    let builder = ClientConfig::builder_with_provider(provider.clone())
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions(options.min_version))
-        .map_err(Error::Setup)?;
-    let builder = match (options.verify, given(&options.root_ca_pem)) {
-        (Verify::None, _) => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification::new(&provider)))
-        }
-        (Verify::Roots, Some(pem)) => {
-            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(pem)?), provider)
-                .build()
-                .map_err(|e| Error::Setup(rustls::Error::General(e.to_string())))?;
-            builder.with_webpki_verifier(verifier)
-        }
-        (Verify::Roots, None) => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(options.native_roots.clone()))
-        }
-    };
+        .map_err(Error::Setup)?
+        .dangerous();
+    let any_name = options.verify == Verify::RootsAnyName;
+    let builder =
+        builder.with_custom_certificate_verifier(match (options.verify, given(&options.root_ca_pem)) {
+            (Verify::None, _) => judged_by(Anyone),
+            (_, Some(pem)) => judged_by(Roots::given(roots(pem)?, any_name).map_err(Error::Setup)?),
+            (_, None) => judged_by(Roots::system(options.native_roots.clone(), any_name)),
+        });
     let mut config = match (given(&options.cert_pem), given(&options.key_pem)) {
         (None, None) => builder.with_no_client_auth(),
         (Some(_), None) => return Err(Error::Incomplete(Role::PrivateKey)),
@@ -102,6 +100,10 @@ pub fn client_config(options: &ClientTls) -> Result<Arc<ClientConfig>, Error> {
     };
     config.alpn_protocols.clone_from(&options.alpn);
     Ok(Arc::new(config))
+}
+
+fn judged_by(judge: impl Judge) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Verifier::new(judge))
 }
 
 /// Always named, never the process default: nothing else in the program may

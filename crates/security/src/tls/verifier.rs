@@ -1,132 +1,149 @@
-//! The two ways to judge a server beyond rustls' own.
+//! The one frame around everything that judges certificates: a [`Judge`] says
+//! whether what the other side shows is good, [`Verifier`] tells rustls.
 
-use std::sync::{Arc, OnceLock};
+use std::fmt::Debug;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::crypto::{self, WebPkiSupportedAlgorithms, ring};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::provider;
+/// What the other side of a handshake shows.
+pub(crate) struct Shown<'a> {
+    pub leaf: &'a CertificateDer<'a>,
+    pub intermediates: &'a [CertificateDer<'a>],
+    /// The name that a server was called by; clients have none.
+    pub server: Option<&'a ServerName<'a>>,
+    pub ocsp: &'a [u8],
+    pub now: UnixTime,
+}
 
-/// The roots that the system trusts, read at the first handshake that needs
-/// them: they cost milliseconds and a good part of a megabyte, and most
-/// sidecars never do. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct NativeRoots(Arc<OnceLock<Result<Arc<WebPkiServerVerifier>, String>>>);
+/// Decides about certificates.
+pub(crate) trait Judge: Debug + Send + Sync + 'static {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), Error>;
 
-impl NativeRoots {
-    fn verifier(&self) -> Result<&Arc<WebPkiServerVerifier>, Error> {
-        self.0.get_or_init(load).as_ref().map_err(|reason| Error::General(reason.clone()))
-    }
-
-    /// Whether a handshake has needed them.
-    pub fn is_loaded(&self) -> bool {
-        self.0.get().is_some()
+    /// Whether the handshake must be signed by the key of the certificate.
+    /// Only a judge that takes every certificate may say no.
+    fn wants_signatures(&self) -> bool {
+        true
     }
 }
 
-fn load() -> Result<Arc<WebPkiServerVerifier>, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-        let detail = if reasons.is_empty() { "none found".to_owned() } else { reasons.join("; ") };
-        return Err(format!(
-            "no trusted root certificates on this system ({detail}): install the package of CA certificates, \
-             set SSL_CERT_FILE, or give a root CA"
-        ));
-    }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
-        .build()
-        .map_err(|e| e.to_string())
+/// Of servers as of clients.
+#[derive(Debug)]
+pub(crate) struct Verifier<J> {
+    judge: J,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for NativeRoots {
+impl<J: Judge> Verifier<J> {
+    pub fn new(judge: J) -> Self {
+        Self { judge, algorithms: algorithms() }
+    }
+
+    fn tls12(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        if !self.judge.wants_signatures() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn tls13(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        if !self.judge.wants_signatures() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+}
+
+/// How certificates and handshakes may be signed.
+pub(crate) fn algorithms() -> WebPkiSupportedAlgorithms {
+    ring::default_provider().signature_verification_algorithms
+}
+
+impl<J: Judge> ServerCertVerifier for Verifier<J> {
     fn verify_server_cert(
         &self,
-        end_entity: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        server: &ServerName<'_>,
+        ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verifier()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let shown = Shown { leaf, intermediates, server: Some(server), ocsp, now };
+        self.judge.judge(&shown).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
         &self,
         message: &[u8],
-        cert: &CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier()?.verify_tls12_signature(message, cert, signature)
+        self.tls12(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
         &self,
         message: &[u8],
-        cert: &CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier()?.verify_tls13_signature(message, cert, signature)
+        self.tls13(message, certificate, signature)
     }
 
-    /// Known without the roots, and needed before the first handshake.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
-/// Accepts every certificate; see [`super::Verify::None`].
-///
-/// Signatures are not looked at either: without a known certificate they prove
-/// nothing, and certificates that developers make by hand are often such (X.509
-/// version 1) that no key can be read from them here.
-#[derive(Debug)]
-pub(super) struct NoVerification {
-    schemes: Vec<SignatureScheme>,
-}
-
-impl NoVerification {
-    pub fn new(provider: &CryptoProvider) -> Self {
-        Self { schemes: provider.signature_verification_algorithms.supported_schemes() }
+impl<J: Judge> ClientCertVerifier for Verifier<J> {
+    /// None: a client has one certificate, and the anchors may change while it
+    /// decides.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
     }
-}
 
-impl ServerCertVerifier for NoVerification {
-    fn verify_server_cert(
+    fn verify_client_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let shown = Shown { leaf, intermediates, server: None, ocsp: &[], now };
+        self.judge.judge(&shown).map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
         &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
+        self.tls12(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
         &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
+        self.tls13(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
+        self.algorithms.supported_schemes()
     }
 }
