@@ -4,13 +4,13 @@
 use std::fmt;
 
 use dapr_gocompat::duration::format_duration;
+use dapr_resources::resiliency::PolicyNames;
 
 use crate::observe::PolicyKind;
 use crate::policies::{describe_breaker, describe_retry};
 use crate::resolve::{
     Builtin, Direction, Kind, Policies, actor_levels, app_levels, component_levels, default_policies,
 };
-use crate::spec::Names;
 
 /// What to explain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Policies {
         Explanation { target, choices }
     }
 
-    fn choices(&self, named: bool, names: &Names) -> Vec<Choice> {
+    fn choices(&self, named: bool, names: &PolicyNames) -> Vec<Choice> {
         let tables = self.tables();
         let choice = |kind, policy: &str, effect: Option<String>| {
             let origin = match (named, policy.is_empty(), effect.is_some()) {

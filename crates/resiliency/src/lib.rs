@@ -1,10 +1,10 @@
 //! Timeout, retry and circuit breaker as one engine, and the resolution of
 //! `Resiliency` resources into the policy of one call (runtime.md §3.5).
 //!
-//! It must not know what is called: no HTTP, no gRPC, no component, no
-//! resource loader. [`core`] holds the state machines without clock or I/O;
-//! [`Policy::run`] drives them on tokio. Entry types: [`spec::Resource`],
-//! [`Policies`], [`Policy`], [`Outcome`].
+//! It must not know what is called (no HTTP, no gRPC, no component) or where
+//! resources come from: it takes them decoded. [`core`] holds the state machines
+//! without clock or I/O; [`Policy::run`] drives them on tokio. Entry types:
+//! [`PoliciesBuilder`], [`Policies`], [`Policy`], [`Outcome`].
 #![forbid(unsafe_code)]
 
 mod breaker;
@@ -14,7 +14,6 @@ mod observe;
 mod policies;
 mod policy;
 mod resolve;
-pub mod spec;
 mod status;
 mod trip;
 

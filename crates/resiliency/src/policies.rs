@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use dapr_gocompat::duration::{format_duration, parse_signed};
 use dapr_gocompat::quote::quote;
+use dapr_resources::Resiliency;
+use dapr_resources::resiliency::{self as spec, PolicyNames};
 
 use crate::core::{Backoff, BreakerConfig, RetryConfig};
 use crate::observe::{Observer, Source};
 use crate::policy::SCOPE;
 use crate::resolve::{Builtin, Policies};
-use crate::spec;
 use crate::status::{Matching, PatternError};
 use crate::trip::Trip;
 
@@ -71,13 +72,13 @@ pub(crate) enum ActorScope {
 
 #[derive(Clone, Debug)]
 pub(crate) struct AppEntry {
-    pub(crate) names: spec::Names,
+    pub(crate) names: PolicyNames,
     pub(crate) cache_size: usize,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct ActorEntry {
-    pub(crate) names: spec::Names,
+    pub(crate) names: PolicyNames,
     pub(crate) scope: ActorScope,
     pub(crate) cache_size: usize,
 }
@@ -90,7 +91,7 @@ pub(crate) struct Tables {
     pub(crate) breakers: HashMap<String, BreakerTemplate>,
     pub(crate) apps: HashMap<String, AppEntry>,
     pub(crate) actors: HashMap<String, ActorEntry>,
-    pub(crate) components: HashMap<String, spec::ComponentTarget>,
+    pub(crate) components: HashMap<String, spec::ComponentPolicyNames>,
     pub(crate) source: Source,
 }
 
@@ -124,7 +125,7 @@ impl PoliciesBuilder {
     }
 
     /// Adds a resource whole or, on an error, not at all.
-    pub fn add(&mut self, resource: &spec::Resource) -> Result<Vec<Warning>, LoadError> {
+    pub fn add(&mut self, resource: &Resiliency) -> Result<Vec<Warning>, LoadError> {
         self.tables.source = Source { name: resource.name.clone(), namespace: resource.namespace.clone() };
         let mut next = self.tables.clone();
         let warnings = next.merge_policies(&resource.policies)?;
@@ -138,7 +139,7 @@ impl PoliciesBuilder {
 
     /// Adds a resource and writes what came of it to the log: an invalid one
     /// is skipped.
-    pub fn load(&mut self, resource: &spec::Resource) {
+    pub fn load(&mut self, resource: &Resiliency) {
         let name = &resource.name;
         tracing::info!(target: SCOPE, "Loading Resiliency configuration: {name}");
         tracing::debug!(target: SCOPE, "Resiliency configuration ({name}): {resource:?}");
@@ -197,7 +198,9 @@ impl Tables {
                 }
                 _ => {}
             }
-            config.matching = Matching::parse(&retry.http_status_codes, &retry.grpc_status_codes)?;
+            if let Some(codes) = &retry.matching {
+                config.matching = Matching::parse(&codes.http_status_codes, &codes.grpc_status_codes)?;
+            }
             self.retries.insert(name.clone(), Arc::new(config));
         }
         for (name, breaker) in &policies.circuit_breakers {
@@ -209,12 +212,12 @@ impl Tables {
     fn merge_targets(&mut self, targets: &spec::Targets) -> Result<(), LoadError> {
         for (name, app) in &targets.apps {
             let cache_size = cache_size(name, app.circuit_breaker_cache_size, APP_CACHE_SIZE)?;
-            self.apps.insert(name.clone(), AppEntry { names: app.names.clone(), cache_size });
+            self.apps.insert(name.clone(), AppEntry { names: app.names(), cache_size });
         }
         for (name, actor) in &targets.actors {
             let scope = parse_scope(actor)?;
             let cache_size = cache_size(name, actor.circuit_breaker_cache_size, ACTOR_CACHE_SIZE)?;
-            self.actors.insert(name.clone(), ActorEntry { names: actor.names.clone(), scope, cache_size });
+            self.actors.insert(name.clone(), ActorEntry { names: actor.names(), scope, cache_size });
         }
         for (name, component) in &targets.components {
             self.components.insert(name.clone(), component.clone());
@@ -300,8 +303,8 @@ fn parse_breaker(name: &str, breaker: &spec::CircuitBreaker) -> Result<BreakerTe
     Ok(BreakerTemplate { config: BreakerConfig::new(max_requests, interval, open_for), trip })
 }
 
-fn parse_scope(actor: &spec::ActorTarget) -> Result<ActorScope, LoadError> {
-    if actor.names.circuit_breaker.is_empty() {
+fn parse_scope(actor: &spec::ActorPolicyNames) -> Result<ActorScope, LoadError> {
+    if actor.circuit_breaker.is_empty() {
         return Ok(ActorScope::Type);
     }
     match actor.circuit_breaker_scope.as_str() {

@@ -1,9 +1,10 @@
 use super::*;
 use crate::core::GiveUp;
+use dapr_resources::Resource;
 use serde_json::json;
 
-fn resource(spec: serde_json::Value) -> spec::Resource {
-    spec::Resource::from_value(&json!({"metadata": {"name": "res"}, "spec": spec})).unwrap()
+fn resource(spec: serde_json::Value) -> Resiliency {
+    Resiliency::from_json(&json!({"metadata": {"name": "res"}, "spec": spec})).unwrap()
 }
 
 fn error(spec: serde_json::Value) -> String {

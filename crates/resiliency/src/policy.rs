@@ -171,7 +171,22 @@ impl Policy {
     ///
     /// A timeout drops the attempt's future. Dropping the returned future
     /// cancels everything, and counts as a failure for the breaker.
-    pub async fn run<T, E, F, Fut>(&self, mut op: F) -> Result<T, PolicyError<E>>
+    pub async fn run<T, E, F, Fut>(&self, op: F) -> Result<T, PolicyError<E>>
+    where
+        E: Outcome + std::fmt::Display,
+        F: FnMut(Attempt) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.run_while(|| true, op).await
+    }
+
+    /// [`Policy::run`] that makes no further attempt once `repeatable` says no,
+    /// whatever the failure is: something of the answer has been handed on.
+    pub async fn run_while<T, E, F, Fut>(
+        &self,
+        repeatable: impl Fn() -> bool,
+        mut op: F,
+    ) -> Result<T, PolicyError<E>>
     where
         E: Outcome + std::fmt::Display,
         F: FnMut(Attempt) -> Fut,
@@ -179,7 +194,7 @@ impl Policy {
     {
         match &self.0 {
             None => op(Attempt(1)).await.map_err(PolicyError::Operation),
-            Some(effective) => effective.run(op).await,
+            Some(effective) => effective.run(repeatable, op).await,
         }
     }
 
@@ -233,7 +248,11 @@ fn now() -> Instant {
 }
 
 impl Effective {
-    async fn run<T, E, F, Fut>(&self, mut op: F) -> Result<T, PolicyError<E>>
+    async fn run<T, E, F, Fut>(
+        &self,
+        repeatable: impl Fn() -> bool,
+        mut op: F,
+    ) -> Result<T, PolicyError<E>>
     where
         E: Outcome + std::fmt::Display,
         F: FnMut(Attempt) -> Fut,
@@ -256,6 +275,9 @@ impl Effective {
                 }
                 Err(error) => error,
             };
+            if !repeatable() {
+                return Err(error);
+            }
             let Decision::RetryAfter(delay) = retry.step(now(), error.failure(), fastrand::f64()) else {
                 return Err(error);
             };

@@ -204,3 +204,27 @@ async fn metrics_see_attachments_and_first_activations() {
         ]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_repeated_once_an_answer_was_handed_on() {
+    let parts =
+        PolicyParts { timeout: Some(Duration::from_secs(1)), retry: retry(3), ..PolicyParts::default() };
+    let (calls, handed_on) = (Cell::new(0), Cell::new(false));
+    let result: Result<(), _> = policy(parts)
+        .run_while(
+            || !handed_on.get(),
+            |Attempt(n)| {
+                calls.set(n);
+                handed_on.set(n == 2);
+                async move {
+                    if n == 2 {
+                        tokio::time::sleep(Duration::from_secs(5)).await;
+                    }
+                    Err(PLAIN)
+                }
+            },
+        )
+        .await;
+    assert!(result.unwrap_err().is_timeout());
+    assert_eq!(calls.get(), 2);
+}

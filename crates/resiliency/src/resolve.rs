@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dapr_resources::resiliency::PolicyNames;
 use lru::LruCache;
 use parking_lot::Mutex;
 
@@ -13,7 +14,6 @@ use crate::core::RetryConfig;
 use crate::observe::{Attachment, Flow, Observer, Source};
 use crate::policies::{ActorScope, BreakerTemplate, PoliciesBuilder, Tables};
 use crate::policy::{Metrics, Policy, PolicyParts};
-use crate::spec::Names;
 
 /// Breakers kept per application that gets its breaker from a default policy.
 const DEFAULT_APP_BREAKERS: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
@@ -110,7 +110,7 @@ impl Builtin {
     }
 }
 
-/// Names looked up.
+/// PolicyNames looked up.
 #[derive(Clone, Debug, Default)]
 struct Bound {
     timeout: Option<Duration>,
@@ -120,7 +120,7 @@ struct Bound {
 }
 
 impl Bound {
-    fn new(tables: &Tables, names: &Names) -> Self {
+    fn new(tables: &Tables, names: &PolicyNames) -> Self {
         Self {
             timeout: tables.timeouts.get(&names.timeout).copied().filter(|d| !d.is_zero()),
             retry: tables.retries.get(&names.retry).cloned(),
@@ -201,18 +201,18 @@ impl Default for Policies {
     }
 }
 
-/// Names of the default policies of one class of targets, from the most
+/// PolicyNames of the default policies of one class of targets, from the most
 /// specific to the general one; `suffix` is `RetryPolicy` and the like.
 pub(crate) fn default_names(levels: &[String], suffix: &str) -> Vec<String> {
     levels.iter().map(String::as_str).chain([""]).map(|level| format!("Default{level}{suffix}")).collect()
 }
 
 /// The defaults that exist for a class of targets.
-pub(crate) fn default_policies(tables: &Tables, levels: &[String]) -> Names {
+pub(crate) fn default_policies(tables: &Tables, levels: &[String]) -> PolicyNames {
     let pick = |suffix: &str, exists: &dyn Fn(&String) -> bool| {
         default_names(levels, suffix).into_iter().find(|name| exists(name)).unwrap_or_default()
     };
-    Names {
+    PolicyNames {
         timeout: pick("TimeoutPolicy", &|n| tables.timeouts.contains_key(n)),
         retry: pick("RetryPolicy", &|n| tables.retries.contains_key(n)),
         circuit_breaker: pick("CircuitBreakerPolicy", &|n| tables.breakers.contains_key(n)),

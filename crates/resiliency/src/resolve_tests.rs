@@ -1,11 +1,11 @@
 use super::*;
 use crate::explain::{Origin, Target};
-use crate::spec::Resource;
+use dapr_resources::{Resiliency, Resource};
 use serde_json::{Value, json};
 
 fn policies(spec: Value) -> Policies {
     let mut builder = PoliciesBuilder::new();
-    builder.add(&Resource::from_value(&json!({"metadata": {"name": "res"}, "spec": spec})).unwrap()).unwrap();
+    builder.add(&Resiliency::from_json(&json!({"metadata": {"name": "res"}, "spec": spec})).unwrap()).unwrap();
     builder.build()
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cel::{Context, Env, Program, Value};
+use dapr_expressions::{CompileError, Expression};
 
 use crate::core::Counts;
 
@@ -13,54 +13,44 @@ const DEFAULT_THRESHOLD: u32 = 5;
 /// A compiled trip expression (runtime.md §3.5). An expression that fails or
 /// does not yield a boolean never trips.
 #[derive(Clone, Default)]
-pub struct Trip(Option<Arc<Compiled>>);
-
-struct Compiled {
-    source: String,
-    env: Arc<Env>,
-    program: Program,
-}
+pub struct Trip(Option<Arc<Expression>>);
 
 impl Trip {
-    /// Compiles `source`; empty gives the default. The error is the parser's.
-    pub fn compile(source: &str) -> Result<Self, String> {
+    /// Compiles `source`; empty gives the default.
+    pub fn compile(source: &str) -> Result<Self, CompileError> {
         if source.is_empty() {
             return Ok(Self(None));
         }
-        let env = Arc::new(Env::stdlib());
-        let program = env.compile(source).map_err(|e| e.to_string())?;
-        Ok(Self(Some(Arc::new(Compiled { source: source.to_owned(), env, program }))))
+        Expression::compile(source).map(|compiled| Self(Some(Arc::new(compiled))))
     }
 
     pub fn trips(&self, counts: &Counts) -> bool {
         match &self.0 {
             None => counts.consecutive_failures > DEFAULT_THRESHOLD,
-            Some(compiled) => compiled.evaluate(counts),
+            Some(expression) => evaluate(expression, counts),
         }
     }
 }
 
-impl Compiled {
-    fn evaluate(&self, counts: &Counts) -> bool {
-        let mut context = Context::with_env(Arc::clone(&self.env));
-        for (name, value) in [
-            ("requests", counts.requests),
-            ("totalSuccesses", counts.total_successes),
-            ("totalFailures", counts.total_failures),
-            ("consecutiveSuccesses", counts.consecutive_successes),
-            ("consecutiveFailures", counts.consecutive_failures),
-        ] {
-            context.add_variable_from_value(name, i64::from(value));
-        }
-        matches!(self.program.execute(&context), Ok(Value::Bool(true)))
+fn evaluate(expression: &Expression, counts: &Counts) -> bool {
+    let mut scope = expression.scope();
+    for (name, value) in [
+        ("requests", counts.requests),
+        ("totalSuccesses", counts.total_successes),
+        ("totalFailures", counts.total_failures),
+        ("consecutiveSuccesses", counts.consecutive_successes),
+        ("consecutiveFailures", counts.consecutive_failures),
+    ] {
+        scope.set_integer(name, i64::from(value));
     }
+    expression.holds(&scope) == Ok(true)
 }
 
 impl fmt::Display for Trip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             None => write!(f, "consecutiveFailures > {DEFAULT_THRESHOLD}"),
-            Some(compiled) => f.write_str(&compiled.source),
+            Some(expression) => f.write_str(expression.source()),
         }
     }
 }
@@ -123,5 +113,6 @@ mod tests {
     #[test]
     fn what_does_not_parse_is_an_error() {
         assert!(Trip::compile("consecutiveFailures >").is_err());
+        assert!(Trip::compile(&"(".repeat(100)).is_err_and(|e| e == CompileError::Deep(100)));
     }
 }

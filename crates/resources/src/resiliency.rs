@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::resource::{Manifest, Resource};
 use crate::source::Source;
@@ -17,17 +17,6 @@ pub struct Resiliency {
     pub source: Source,
 }
 
-impl Resiliency {
-    /// The resource as a document again, for the engine that reads it.
-    pub fn document(&self) -> serde_json::Value {
-        serde_json::json!({
-            "metadata": {"name": self.name, "namespace": self.namespace},
-            "scopes": self.scopes,
-            "spec": {"policies": self.policies, "targets": self.targets},
-        })
-    }
-}
-
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ResiliencySpec {
@@ -35,7 +24,7 @@ pub struct ResiliencySpec {
     pub targets: Targets,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Policies {
     /// Name -> duration; a bare integer means milliseconds.
@@ -44,7 +33,7 @@ pub struct Policies {
     pub circuit_breakers: BTreeMap<String, CircuitBreaker>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Retry {
     /// `constant`, `exponential`, or empty for constant.
@@ -57,7 +46,7 @@ pub struct Retry {
 }
 
 /// Comma lists of codes and ranges; empty matches every failure.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct RetryMatching {
     #[serde(rename = "httpStatusCodes")]
@@ -66,7 +55,7 @@ pub struct RetryMatching {
     pub grpc_status_codes: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CircuitBreaker {
     /// Zero when absent.
@@ -77,7 +66,7 @@ pub struct CircuitBreaker {
     pub trip: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Targets {
     /// By app id.
@@ -88,7 +77,7 @@ pub struct Targets {
     pub components: BTreeMap<String, ComponentPolicyNames>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AppPolicyNames {
     pub timeout: String,
@@ -98,7 +87,17 @@ pub struct AppPolicyNames {
     pub circuit_breaker_cache_size: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+impl AppPolicyNames {
+    pub fn names(&self) -> PolicyNames {
+        PolicyNames {
+            timeout: self.timeout.clone(),
+            retry: self.retry.clone(),
+            circuit_breaker: self.circuit_breaker.clone(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ActorPolicyNames {
     pub timeout: String,
@@ -110,14 +109,25 @@ pub struct ActorPolicyNames {
     pub circuit_breaker_cache_size: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+impl ActorPolicyNames {
+    pub fn names(&self) -> PolicyNames {
+        PolicyNames {
+            timeout: self.timeout.clone(),
+            retry: self.retry.clone(),
+            circuit_breaker: self.circuit_breaker.clone(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ComponentPolicyNames {
     pub inbound: PolicyNames,
     pub outbound: PolicyNames,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+/// Names of policies; empty means none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PolicyNames {
     pub timeout: String,
@@ -161,5 +171,57 @@ impl Resource for Resiliency {
     /// Unlike other kinds, a changed namespace is a change.
     fn comparable(&self) -> Self {
         Self { source: Source::default(), ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn decodes_every_field() {
+        let r = Resiliency::from_json(&json!({
+            "metadata": {"name": "res", "namespace": "ns"},
+            "scopes": ["a", "b"],
+            "spec": {
+                "policies": {
+                    "timeouts": {"t": "5s", "millis": 250},
+                    "retries": {"r": {"policy": "exponential", "duration": "1s", "maxInterval": "10s",
+                        "maxRetries": 0, "matching": {"httpStatusCodes": 500, "gRPCStatusCodes": "1-3"}}},
+                    "circuitBreakers": {"c": {"maxRequests": 2, "interval": "8s", "timeout": "45s", "trip": "requests > 1"}}
+                },
+                "targets": {
+                    "apps": {"app": {"timeout": "t", "retry": "r", "circuitBreaker": "c", "circuitBreakerCacheSize": 7}},
+                    "actors": {"type": {"retry": "r", "circuitBreakerScope": "both"}},
+                    "components": {"store": {"inbound": {"retry": "r"}, "outbound": {"timeout": "t"}}}
+                }
+            }
+        }))
+        .unwrap();
+        assert_eq!((r.name.as_str(), r.namespace.as_str()), ("res", "ns"));
+        assert_eq!(r.policies.timeouts["millis"], "250");
+        let retry = &r.policies.retries["r"];
+        assert_eq!(retry.max_retries, Some(0));
+        let codes = retry.matching.as_ref().unwrap();
+        assert_eq!((codes.http_status_codes.as_str(), codes.grpc_status_codes.as_str()), ("500", "1-3"));
+        assert_eq!(r.policies.circuit_breakers["c"].trip, "requests > 1");
+        assert_eq!(r.targets.apps["app"].names().circuit_breaker, "c");
+        assert_eq!(r.targets.apps["app"].circuit_breaker_cache_size, 7);
+        assert_eq!(r.targets.actors["type"].circuit_breaker_scope, "both");
+        assert_eq!(r.targets.components["store"].outbound.timeout, "t");
+        assert!(r.is_scoped_to("a") && !r.is_scoped_to("c"));
+    }
+
+    #[test]
+    fn field_names_match_in_any_case_but_policy_names_do_not() {
+        let r = Resiliency::from_json(&json!({
+            "Metadata": {"NAME": "x"},
+            "spec": {"Policies": {"TIMEOUTS": {"General": "1s"}}, "unknown": 1}
+        }))
+        .unwrap();
+        assert_eq!(r.name, "x");
+        assert!(r.policies.timeouts.contains_key("General") && r.is_scoped_to("anything"));
     }
 }

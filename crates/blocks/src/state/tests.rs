@@ -9,7 +9,8 @@ use dapr_components::state::{
     StateStore, Value,
 };
 use dapr_kernel::AppIdentity;
-use dapr_resiliency::{Policies, PoliciesBuilder, spec};
+use dapr_resiliency::{Policies, PoliciesBuilder};
+use dapr_resources::{Resiliency, Resource};
 use dapr_telemetry::metrics::catalogue::{Catalogue, CatalogueOptions};
 use dapr_telemetry::metrics::{Registry, RegistryOptions};
 use parking_lot::Mutex;
@@ -67,7 +68,7 @@ fn retrying() -> Policies {
         }
     });
     let mut builder = PoliciesBuilder::new();
-    builder.load(&spec::Resource::from_value(&resource).unwrap());
+    builder.load(&Resiliency::from_json(&resource).unwrap());
     builder.build()
 }
 

@@ -1,13 +1,11 @@
 //! Policies that cannot be read, and targets that match nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dapr_resiliency::spec;
 use dapr_resiliency::{PoliciesBuilder, Warning};
 use dapr_resources::Resiliency;
 use dapr_resources::inspect::Content;
-use dapr_resources::resiliency::{PolicyNames, Targets};
-use serde_json::{Map, Value, json};
+use dapr_resources::resiliency::{Policies, PolicyNames, Targets};
 
 use super::{Set, Sink};
 use crate::place::Step::{self, Key};
@@ -21,36 +19,57 @@ const NAMED: [(&str, &str); 3] =
     [("timeout", "timeouts"), ("retry", "retries"), ("circuitBreaker", "circuitBreakers")];
 
 pub(super) fn check(resiliency: &Resiliency, set: &Set<'_>, sink: &mut Sink<'_>) {
-    let document = resiliency.document();
-    for (_, table) in NAMED {
-        for name in keys(&document["spec"]["policies"][table]) {
-            let policy = &document["spec"]["policies"][table][&name];
-            let place = [Key("spec"), Key("policies"), Key(table), Key(&name)];
-            alone(json!({"policies": {table: {&name: policy}}}), &place, sink);
-        }
+    for (table, name, policies) in policies(&resiliency.policies) {
+        let place = [Key("spec"), Key("policies"), Key(table), Key(name)];
+        alone(&Resiliency { policies, ..Resiliency::default() }, &place, sink);
     }
-    for table in ["apps", "actors", "components"] {
-        for name in keys(&document["spec"]["targets"][table]) {
-            let target = &document["spec"]["targets"][table][&name];
-            let place = [Key("spec"), Key("targets"), Key(table), Key(&name)];
-            alone(json!({"targets": {table: {&name: target}}}), &place, sink);
-        }
+    for (table, name, targets) in single_targets(&resiliency.targets) {
+        let place = [Key("spec"), Key("targets"), Key(table), Key(name)];
+        alone(&Resiliency { targets, ..Resiliency::default() }, &place, sink);
     }
-    names(resiliency, &document, set, sink);
+    names(resiliency, set, sink);
     targets(&resiliency.targets, set, sink);
 }
 
-fn keys(table: &Value) -> Vec<String> {
-    table.as_object().map(Map::keys).into_iter().flatten().cloned().collect()
+/// A table with one of its entries.
+fn only<V: Clone>((name, value): (&String, &V)) -> BTreeMap<String, V> {
+    BTreeMap::from([(name.clone(), value.clone())])
+}
+
+/// Every policy by itself, with its table and name.
+fn policies(all: &Policies) -> Vec<(&'static str, &str, Policies)> {
+    let none = Policies::default;
+    let timeouts = all.timeouts.iter().map(|e| ("timeouts", e.0, Policies { timeouts: only(e), ..none() }));
+    let retries = all.retries.iter().map(|e| ("retries", e.0, Policies { retries: only(e), ..none() }));
+    let breakers = all
+        .circuit_breakers
+        .iter()
+        .map(|e| ("circuitBreakers", e.0, Policies { circuit_breakers: only(e), ..none() }));
+    timeouts.chain(retries).chain(breakers).map(|(table, name, one)| (table, name.as_str(), one)).collect()
+}
+
+/// Every target by itself, with its table and name.
+fn single_targets(all: &Targets) -> Vec<(&'static str, &str, Targets)> {
+    let none = Targets::default;
+    let apps = all.apps.iter().map(|e| ("apps", e.0, Targets { apps: only(e), ..none() }));
+    let actors = all.actors.iter().map(|e| ("actors", e.0, Targets { actors: only(e), ..none() }));
+    let components =
+        all.components.iter().map(|e| ("components", e.0, Targets { components: only(e), ..none() }));
+    apps.chain(actors).chain(components).map(|(table, name, one)| (table, name.as_str(), one)).collect()
+}
+
+/// Names of the policies of one table.
+fn keys<'a>(policies: &'a Policies, table: &str) -> Vec<&'a str> {
+    match table {
+        "timeouts" => policies.timeouts.keys().map(String::as_str).collect(),
+        "retries" => policies.retries.keys().map(String::as_str).collect(),
+        _ => policies.circuit_breakers.keys().map(String::as_str).collect(),
+    }
 }
 
 /// What the engine says of a part that stands on its own.
-fn alone(spec: Value, place: &[Step<'_>], sink: &mut Sink<'_>) {
-    let resource = match spec::Resource::from_value(&json!({"spec": spec})) {
-        Ok(resource) => resource,
-        Err(error) => return sink.error(place, error.to_string(), ""),
-    };
-    match PoliciesBuilder::new().add(&resource) {
+fn alone(part: &Resiliency, place: &[Step<'_>], sink: &mut Sink<'_>) {
+    match PoliciesBuilder::new().add(part) {
         Ok(warnings) => warnings.iter().for_each(|warning: &Warning| {
             sink.warning(place, warning.to_string(), "");
         }),
@@ -93,32 +112,32 @@ fn add<'a>(all: &mut Vec<Use<'a>>, target: &[Step<'a>], names: [&'a str; 3]) {
     }
 }
 
-fn names(resiliency: &Resiliency, document: &Value, set: &Set<'_>, sink: &mut Sink<'_>) {
+fn names(resiliency: &Resiliency, set: &Set<'_>, sink: &mut Sink<'_>) {
     // Policies of all resources make one table.
     let others = set.documents.iter().filter_map(|read| match &read.document.content {
         Content::Resiliency(other) => Some(&**other),
         _ => None,
     });
-    let others: Vec<(Value, &Resiliency)> = others.map(|other| (other.document(), other)).collect();
+    let others: Vec<&Resiliency> = others.collect();
     for used in uses(&resiliency.targets) {
-        let defined: BTreeSet<String> =
-            others.iter().flat_map(|(other, _)| keys(&other["spec"]["policies"][used.table])).collect();
+        let defined: BTreeSet<&str> =
+            others.iter().flat_map(|other| keys(&other.policies, used.table)).collect();
         if !defined.contains(used.name) && !BY_NAME.iter().any(|start| used.name.starts_with(start)) {
-            let defined: Vec<&str> = defined.iter().map(String::as_str).collect();
+            let defined: Vec<&str> = defined.into_iter().collect();
             let message = format!("there is no {} policy {}", used.field, used.name);
             sink.error(&used.place, message, choice(used.name, &defined));
         }
     }
     let used: BTreeSet<(&str, &str)> = others
         .iter()
-        .flat_map(|(_, other)| uses(&other.targets))
+        .flat_map(|other| uses(&other.targets))
         .map(|used| (used.table, used.name))
         .collect();
     for (_, table) in NAMED {
-        for name in keys(&document["spec"]["policies"][table]) {
+        for name in keys(&resiliency.policies, table) {
             let by_name = BY_NAME.iter().any(|start| name.starts_with(start));
-            if !by_name && !used.contains(&(table, name.as_str())) {
-                let place = [Key("spec"), Key("policies"), Key(table), Key(&name)];
+            if !by_name && !used.contains(&(table, name)) {
+                let place = [Key("spec"), Key("policies"), Key(table), Key(name)];
                 sink.warning(&place, format!("no target uses the policy {name}"), "use it or remove it");
             }
         }
