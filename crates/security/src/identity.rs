@@ -15,6 +15,7 @@ use crate::anchors::AnchorSet;
 use crate::expiry::Ends;
 use crate::jwt::{self, Token};
 use crate::rotation::{Terms, Time, Validity};
+use crate::rsa_key;
 use crate::spiffe::SpiffeId;
 use crate::x509::{self, Facts};
 
@@ -45,12 +46,39 @@ pub struct Request {
     pub key: PrivateKey,
 }
 
+/// What key an identity is to have (control-plane.md §4.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyAlgorithm {
+    #[default]
+    Ed25519,
+    /// Of 2048 bits: for servers whose clients are no programs of Dapr, as the
+    /// API server of Kubernetes that calls webhooks.
+    Rsa,
+}
+
 impl Request {
-    /// A fresh Ed25519 key; the subject is empty, for the authority decides
-    /// who we are.
-    pub fn ed25519() -> Result<Self, Error> {
-        let failed = |e: rcgen::Error| Error::Key(e.to_string());
-        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(failed)?;
+    /// A fresh key; the subject is empty, for the authority decides who we
+    /// are. For RSA it takes up to seconds, off the thread that asks.
+    pub async fn new(algorithm: KeyAlgorithm) -> Result<Self, Error> {
+        match algorithm {
+            KeyAlgorithm::Ed25519 => Self::ed25519(),
+            KeyAlgorithm::Rsa => {
+                let made = tokio::task::spawn_blocking(Self::rsa).await;
+                made.map_err(|e| Error::Key(e.to_string()))?
+            }
+        }
+    }
+
+    pub(crate) fn ed25519() -> Result<Self, Error> {
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(failed).and_then(Self::with)
+    }
+
+    fn rsa() -> Result<Self, Error> {
+        let der = rsa_key::generate().map_err(Error::Key)?;
+        rcgen::KeyPair::try_from(&der).map_err(failed).and_then(Self::with)
+    }
+
+    fn with(pair: rcgen::KeyPair) -> Result<Self, Error> {
         let mut params = rcgen::CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         let csr = params.serialize_request(&pair).map_err(failed)?;
@@ -58,6 +86,10 @@ impl Request {
             PrivateKey { pkcs8: PrivatePkcs8KeyDer::from(pair.serialize_der()), pem: pair.serialize_pem() };
         Ok(Self { csr_pem: csr.pem().map_err(failed)?, key })
     }
+}
+
+fn failed(error: rcgen::Error) -> Error {
+    Error::Key(error.to_string())
 }
 
 /// Why an identity cannot be made, or cannot be had.

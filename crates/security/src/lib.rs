@@ -26,6 +26,7 @@ pub mod private_file;
 pub mod provider;
 mod random;
 pub mod rotation;
+mod rsa_key;
 pub mod spiffe;
 #[cfg(test)]
 mod testing;

@@ -19,6 +19,8 @@ pub enum CsrError {
     Signature,
 }
 
+const KINDS: &str = "the public key is of no supported kind: RSA, ECDSA on P-256, P-384 or P-521, or Ed25519";
+
 /// The public key of a request in PEM, once the request proved to have the
 /// private one. The label `CERTIFICATE` is what Dapr before 1.12 writes.
 pub fn public_key_of(pem: &[u8]) -> Result<PublicKey, CsrError> {
@@ -27,8 +29,8 @@ pub fn public_key_of(pem: &[u8]) -> Result<PublicKey, CsrError> {
         _ => return Err(CsrError::Pem),
     };
     let request = CertReq::from_der(&der).map_err(|e| CsrError::Parse(e.to_string()))?;
-    let key = PublicKey::from_info(&request.info.public_key)
-        .ok_or_else(|| CsrError::Parse("the public key is neither RSA, ECDSA nor Ed25519".to_owned()))?;
+    let key =
+        PublicKey::from_info(&request.info.public_key).ok_or_else(|| CsrError::Parse(KINDS.to_owned()))?;
     if let Some(reason) = key.refusal() {
         return Err(CsrError::Parse(reason.to_owned()));
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use p521::ecdsa::signature::Signer as _;
 use p521::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _};
-use rsa::pkcs8::EncodePrivateKey as _;
 use rustls::SignatureScheme;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls_pki_types::pem::PemObject;
@@ -13,10 +12,9 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::algorithm::{JwsAlgorithm, KeyKind};
 use super::public_key::PublicKey;
-use crate::random::{self, Random};
+use crate::random;
+use crate::rsa_key;
 
-/// Size of generated RSA keys (control-plane.md §3.3).
-const RSA_BITS: usize = 2048;
 /// PKCS#8 of an Ed25519 key is this and the 32 bytes of its seed.
 const ED25519_PKCS8: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
@@ -88,10 +86,8 @@ impl SigningKey {
 
     /// A fresh RSA key, and its PKCS#8 form in PEM. Takes up to seconds.
     pub fn generate_rsa() -> Result<(Self, String), KeyError> {
-        let fail = |e: &dyn fmt::Display| KeyError::Generate(e.to_string());
-        let key = rsa::RsaPrivateKey::new(&mut Random, RSA_BITS).map_err(|e| fail(&e))?;
-        let der = key.to_pkcs8_der().map_err(|e| fail(&e))?;
-        Self::with_pem(der.as_bytes())
+        let der = rsa_key::generate().map_err(KeyError::Generate)?;
+        Self::with_pem(der.secret_pkcs8_der())
     }
 
     fn with_pem(pkcs8: &[u8]) -> Result<(Self, String), KeyError> {

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::anchors::{self, AnchorSet, TrustAnchors};
 use crate::expiry::Ends;
-use crate::identity::{Identity, IdentityStore};
+use crate::identity::{Identity, IdentityStore, KeyAlgorithm};
 use crate::mtls::{self, ClientAuth, Expect, Material};
 use crate::rotation::Time;
 use crate::spiffe::{self, SpiffeId, TrustDomain, control_plane};
@@ -52,6 +52,7 @@ pub struct Options {
     /// What the authority is told instead of the app ID.
     pub sentry_identity: Option<String>,
     pub jwt_audiences: Vec<String>,
+    pub key: KeyAlgorithm,
     pub token: TokenSource,
     /// Where the identity is written as files.
     pub identity_dir: Option<PathBuf>,
@@ -172,6 +173,7 @@ impl Provider {
             namespace: options.namespace.clone(),
             trust_domain: if own { self.trust_domain.to_string() } else { String::new() },
             audiences: options.jwt_audiences.clone(),
+            key: options.key,
             token: options.token.clone(),
             tasks: tasks.clone(),
         };

@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use tonic::Code;
 
 use super::token::TokenSource;
-use crate::identity::{self, Identity};
+use crate::identity::{self, Identity, KeyAlgorithm};
 use crate::jwt;
 use crate::mtls;
 use crate::rotation::Failure;
@@ -54,6 +54,7 @@ pub(super) struct Sentry {
     /// Empty lets the authority decide.
     pub trust_domain: String,
     pub audiences: Vec<String>,
+    pub key: KeyAlgorithm,
     pub token: TokenSource,
     pub tasks: TaskGroup,
 }
@@ -61,7 +62,7 @@ pub(super) struct Sentry {
 impl Sentry {
     /// A new key and the certificate for it.
     pub async fn fetch(self: Arc<Self>) -> Result<Identity, Refusal> {
-        let request = identity::Request::ed25519().map_err(|e| Refusal::unusable("sign", e))?;
+        let request = identity::Request::new(self.key).await.map_err(|e| Refusal::unusable("sign", e))?;
         let answer = self.sign(request.csr_pem).await?;
         check_timestamp(&answer)?;
         let chain = String::from_utf8(answer.workload_certificate.to_vec()).map_err(|_| {

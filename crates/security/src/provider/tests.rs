@@ -18,6 +18,7 @@ fn options() -> Options {
         sentry_address: "127.0.0.1:1".to_owned(),
         sentry_identity: None,
         jwt_audiences: Vec::new(),
+        key: KeyAlgorithm::Ed25519,
         token: TokenSource::default(),
         identity_dir: None,
     }

@@ -1,5 +1,7 @@
 //! A generation as its clients see it: TLS, gRPC, real files.
 
+mod requests;
+
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
@@ -8,9 +10,10 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use dapr_security::anchors::{AnchorSet, TrustAnchors};
 use dapr_security::ca::jwt::Signer;
-use dapr_security::ca::{Certificate, JwsAlgorithm, SigningKey, jwk};
+use dapr_security::ca::{self, Certificate, JwsAlgorithm, KeyKind, SigningKey, jwk};
 use dapr_security::identity::IdentityStore;
 use dapr_security::mtls::{self, Expect, Material};
+use dapr_security::x509::Facts;
 use dapr_transport::client::{H2Channel, H2Options};
 use dapr_transport::connect::Destination;
 use dapr_wire::sentry::v1::ca_client::CaClient;
@@ -26,6 +29,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SENTRY: &str = "spiffe://localhost/ns/default/dapr-sentry";
 
 struct Running {
+    /// `host:port`.
+    address: String,
     stop: Shutdown,
     tasks: TaskGroup,
     result: tokio::task::JoinHandle<Option<Result<(), String>>>,
@@ -62,7 +67,7 @@ async fn start_in(folder: &Path, validators: BTreeMap<ValidatorKind, ValidatorOp
     let result = tasks.spawn("generation", async move { run(&plan, until, &loaded).await });
     tokio::time::timeout(LIMIT, seen.wait_for(Option::is_some)).await.unwrap().unwrap();
     let client = client(folder, port, &tasks);
-    Running { stop, tasks, result, client }
+    Running { address: format!("127.0.0.1:{port}"), stop, tasks, result, client }
 }
 
 fn client(folder: &Path, port: u16, tasks: &TaskGroup) -> CaClient<H2Channel> {

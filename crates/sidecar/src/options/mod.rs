@@ -2,6 +2,7 @@
 //! (runtime.md §1). No other code reads the environment.
 
 mod flags;
+mod mode;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,12 +11,14 @@ use dapr_app_channel::Protocol;
 use dapr_flags::{Dashes, FlagError, Matches};
 use dapr_gocompat::{duration, quantity};
 use dapr_kernel::AppIdentity;
+use dapr_security::identity::KeyAlgorithm;
 use dapr_security::provider::{self, TokenSource};
 use dapr_telemetry::logging::{Format, Level};
 
 use crate::trace_export::Variables;
 
 pub use flags::flag_set;
+pub use mode::{Cluster, Mode, Places};
 
 const DEFAULT_BODY: i64 = 4 << 20;
 const DEFAULT_HEADER: i64 = 4 << 10;
@@ -43,8 +46,7 @@ pub struct LogSettings {
 pub struct Options {
     pub identity: AppIdentity,
     pub log: LogSettings,
-    pub config_files: Vec<PathBuf>,
-    pub resource_dirs: Vec<PathBuf>,
+    pub mode: Mode,
     pub listen: Listen,
     pub app: App,
     pub max_body: Option<u64>,
@@ -61,6 +63,8 @@ pub struct Options {
     pub reconcile_interval: Duration,
     pub placement_address: String,
     pub scheduler_addresses: Vec<String>,
+    /// `DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK`.
+    pub skip_user_check: bool,
     /// Identity and mTLS.
     pub security: provider::Options,
     pub api_token: Option<String>,
@@ -161,13 +165,7 @@ pub fn resolve(m: &Matches, env: Env<'_>) -> Result<Request, OptionsError> {
 }
 
 fn options(m: &Matches, env: Env<'_>) -> Result<Options, OptionsError> {
-    match m.string("mode") {
-        "standalone" => {}
-        "kubernetes" => {
-            return Err(invalid("kubernetes mode is not available in this release; run in standalone mode"));
-        }
-        other => return Err(invalid(format!("invalid mode: {other}"))),
-    }
+    let mode = mode::read(m)?;
     if m.uint("scheduler-job-streams") == 0 {
         return Err(invalid("must define at least 1 scheduler stream, got 0"));
     }
@@ -186,7 +184,7 @@ fn options(m: &Matches, env: Env<'_>) -> Result<Options, OptionsError> {
     if app_id.is_empty() {
         return Err(invalid("parameter app-id cannot be empty"));
     }
-    if app_id.contains('.') {
+    if !mode.is_kubernetes() && app_id.contains('.') {
         return Err(invalid("parameter app-id cannot contain dots"));
     }
     let listen = listen(m)?;
@@ -202,8 +200,6 @@ fn options(m: &Matches, env: Env<'_>) -> Result<Options, OptionsError> {
     Ok(Options {
         identity: AppIdentity::new(app_id, namespace.as_deref()),
         log: log_settings(m)?,
-        config_files: m.list("config").iter().map(PathBuf::from).collect(),
-        resource_dirs: resource_dirs(m),
         listen,
         app,
         max_body: body_limit(m)?,
@@ -222,7 +218,9 @@ fn options(m: &Matches, env: Env<'_>) -> Result<Options, OptionsError> {
         reconcile_interval: m.duration("hot-reload-reconcile-interval"),
         placement_address: placement(m),
         scheduler_addresses: scheduler(m, env),
-        security: security(m, env, app_id, namespace.as_deref()),
+        skip_user_check: env("DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK").as_deref() == Some("true"),
+        security: security(m, env, app_id, namespace.as_deref(), mode.is_kubernetes()),
+        mode,
         api_token: env("DAPR_API_TOKEN").filter(|t| !t.is_empty()),
         host_ip: env("DAPR_HOST_IP").filter(|t| !t.is_empty()),
         pod_name: env("POD_NAME").filter(|t| !t.is_empty()),
@@ -237,7 +235,13 @@ fn options(m: &Matches, env: Env<'_>) -> Result<Options, OptionsError> {
 
 /// What is given on the command line wins over the environment
 /// (control-plane.md §4.1).
-fn security(m: &Matches, env: Env<'_>, app_id: &str, namespace: Option<&str>) -> provider::Options {
+fn security(
+    m: &Matches,
+    env: Env<'_>,
+    app_id: &str,
+    namespace: Option<&str>,
+    kubernetes: bool,
+) -> provider::Options {
     let flag_or_env = |flag: &str, name: &str| match env(name) {
         Some(value) if !m.changed(flag) => value,
         _ => m.string(flag).to_owned(),
@@ -247,7 +251,7 @@ fn security(m: &Matches, env: Env<'_>, app_id: &str, namespace: Option<&str>) ->
         app_id: app_id.to_owned(),
         namespace: namespace.unwrap_or("default").to_owned(),
         mtls: m.bool("enable-mtls"),
-        kubernetes: false,
+        kubernetes,
         control_plane_trust_domain: flag_or_env(
             "control-plane-trust-domain",
             "DAPR_CONTROLPLANE_TRUST_DOMAIN",
@@ -258,17 +262,10 @@ fn security(m: &Matches, env: Env<'_>, app_id: &str, namespace: Option<&str>) ->
         sentry_address: m.string("sentry-address").to_owned(),
         sentry_identity: given("SENTRY_LOCAL_IDENTITY"),
         jwt_audiences: m.list("sentry-request-jwt-audiences").to_vec(),
-        token: TokenSource { file: env("DAPR_SENTRY_TOKEN_FILE"), kubernetes: false },
+        key: KeyAlgorithm::Ed25519,
+        token: TokenSource { file: env("DAPR_SENTRY_TOKEN_FILE"), kubernetes },
         identity_dir: None,
     }
-}
-
-fn resource_dirs(m: &Matches) -> Vec<PathBuf> {
-    let dirs = m.list("resources-path");
-    if !dirs.is_empty() {
-        return dirs.iter().map(PathBuf::from).collect();
-    }
-    Some(m.string("components-path")).filter(|d| !d.is_empty()).map(PathBuf::from).into_iter().collect()
 }
 
 fn placement(m: &Matches) -> String {
@@ -442,7 +439,8 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(o.max_body, Some(4 << 20));
-        assert_eq!(o.resource_dirs, [PathBuf::from("/c")]);
+        let Mode::Standalone(places) = o.mode else { panic!("{:?}", o.mode) };
+        assert_eq!(places.resource_dirs, [PathBuf::from("/c")]);
         assert_eq!(o.app.protocol, Protocol::Https);
     }
 
