@@ -2,18 +2,16 @@
 
 use dapr_blocks::secrets::SecretsService;
 use dapr_resources::HttpEndpoint;
-use dapr_resources::loader::{LoadContext, load_http_endpoints};
 use dapr_resources::template::ProcessEnv;
 
-use crate::options::Options;
-use crate::processor::fetch_secrets;
+use crate::source::Source;
 
 const SCOPE: &str = "dapr.runtime";
 
 /// Endpoints with secrets and environment references in place.
-pub async fn load(options: &Options, context: &LoadContext, secrets: &SecretsService) -> Vec<HttpEndpoint> {
+pub async fn load(source: &mut Source, secrets: &SecretsService) -> Vec<HttpEndpoint> {
     tracing::info!(target: SCOPE, "Loading endpoints…");
-    let loaded = match load_http_endpoints(&options.resource_dirs, context) {
+    let loaded = match source.http_endpoints().await {
         Ok(loaded) => loaded,
         Err(error) => {
             tracing::warn!(target: SCOPE, "failed to load HTTP endpoints: {error}");
@@ -29,8 +27,7 @@ pub async fn load(options: &Options, context: &LoadContext, secrets: &SecretsSer
         for refusal in endpoint.apply_env(&ProcessEnv) {
             tracing::warn!(target: SCOPE, "{refusal}");
         }
-        let fetched = fetch_secrets(secrets, &endpoint.auth_secret_store, &endpoint.secret_refs()).await;
-        endpoints.push(endpoint.with_secrets(|r| fetched.get(&(r.secret.clone(), r.key.clone())).cloned()));
+        endpoints.push(source.secret_refs().resolve_endpoint(endpoint, secrets).await);
     }
     tracing::info!(target: SCOPE, "Waiting for all outstanding http endpoints to be processed…");
     tracing::info!(target: SCOPE, "All outstanding http endpoints processed");

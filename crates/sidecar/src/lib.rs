@@ -20,6 +20,7 @@ mod servers;
 mod services;
 mod sidecar;
 mod sockets;
+mod source;
 mod telemetry;
 mod trace_export;
 mod unserved;

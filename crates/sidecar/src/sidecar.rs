@@ -12,9 +12,9 @@ use dapr_kernel::Shutdown;
 use dapr_kernel::health::{Health, Target};
 use dapr_kernel::tasks::TaskGroup;
 use dapr_kernel::workers::Workers;
+use dapr_resources::Component;
 use dapr_resources::configuration::{Configuration, Feature};
-use dapr_resources::loader::{LoadContext, load_components, load_configuration, load_subscriptions};
-use dapr_resources::template::{ProcessEnv, TemplateContext};
+use dapr_resources::template::TemplateContext;
 use dapr_security::Security;
 use dapr_transport::listen::Listener;
 
@@ -23,6 +23,7 @@ use crate::processor::{Inventory, Processor};
 use crate::reload::{self, Declared, Demand, Reloader};
 use crate::services::{Services, Surroundings};
 use crate::sockets::Sockets;
+use crate::source::{Changes, Source};
 use crate::telemetry::Telemetry;
 use crate::trace_export::Tracing;
 use crate::{access_control, app, drain, endpoints, host, identity, policies, servers, unserved};
@@ -57,7 +58,7 @@ pub struct Sidecar {
 struct Run {
     options: Options,
     config: Configuration,
-    context: LoadContext,
+    source: Source,
     tasks: TaskGroup,
     health: Health,
     ready: Target,
@@ -130,8 +131,11 @@ impl Run {
         tasks: TaskGroup,
     ) -> Result<Self, String> {
         sockets.handed_over();
-        let config = load_configuration(&options.config_files, &ProcessEnv).map_err(|e| e.to_string())?;
-        tracing::info!(target: SCOPE, "standalone mode configured");
+        let observed = identity::Observed::default();
+        let security = identity::obtain(&options, &observed, &tasks).await?;
+        let mut source = Source::open(&options, &security, &tasks).await?;
+        let config = source.configuration().await?;
+        tracing::info!(target: SCOPE, "{} mode configured", options.mode.name());
         tracing::info!(target: SCOPE, "app id: {}", options.identity.app_id());
         let identity = options.identity.clone();
         let health = Health::new();
@@ -141,11 +145,10 @@ impl Run {
         }
         let telemetry = Telemetry::new(&options, &config);
         let metrics = telemetry.catalogue.clone();
+        observed.report_to(metrics.clone());
         let access =
             access_control::guard(config.access_control.as_ref(), options.app.protocol, metrics.clone())?;
-        let (policies, resiliencies) =
-            policies::load(&options.resource_dirs, identity.app_id(), metrics.clone());
-        let security = identity::obtain(&options, metrics.clone(), &tasks).await?;
+        let (policies, resiliencies) = policies::build(&source.resiliencies().await, metrics.clone());
         let internal = match servers::reserve_internal(&options, &sockets).await {
             Ok(reserved) => reserved,
             Err(error) => {
@@ -157,10 +160,6 @@ impl Run {
         let host = host::address(options.host_ip.as_deref()).ok_or("failed to determine host IP")?;
         let exported = telemetry.registry.as_ref();
         let tracing = Tracing::start(&config.tracing, &options.otel, identity.app_id(), exported)?;
-        let context = LoadContext {
-            app_id: identity.app_id().to_owned(),
-            namespace_env: Some(identity.namespace_env().to_owned()),
-        };
         let plan = Surroundings {
             policies,
             resiliencies,
@@ -183,6 +182,7 @@ impl Run {
             registry,
             identity,
             templates,
+            secret_refs: source.secret_refs(),
             state: api.state.clone(),
             pubsub: api.pubsub.clone(),
             bindings: api.bindings.clone(),
@@ -201,7 +201,7 @@ impl Run {
         Ok(Self {
             options,
             config,
-            context,
+            source,
             tasks,
             health,
             ready,
@@ -308,15 +308,16 @@ impl Run {
         if let Err(error) = dapr_pluggable::discover(sockets, &mut self.processor.registry).await {
             tracing::error!(target: SCOPE, "could not initialize pluggable components {error}");
         }
-        let reloader = self.watch_resources();
+        let changes = self.watch_resources();
         self.api.invoke.set_app_pipeline(self.processor.pipeline("app", &self.config.app_http_pipeline));
         self.load_components().await?;
-        self.reloader = reloader?;
-        unserved::warn_of_resources(&self.options.resource_dirs, &self.context);
-        let endpoints = endpoints::load(&self.options, &self.context, &self.api.secrets).await;
+        let changes = changes?;
+        unserved::warn_of_resources(&self.source).await;
+        let endpoints = endpoints::load(&mut self.source, &self.api.secrets).await;
+        self.reloader = changes.map(|changes| Reloader { changes, built: self.source.built() });
         self.api.metadata.set_http_endpoints(endpoints.iter().map(|e| e.name.clone()).collect());
         self.api.invoke.set_http_endpoints(endpoints);
-        self.load_subscriptions()?;
+        self.load_subscriptions().await?;
         let channel = self.app_channel();
         self.set_app_channel(channel);
         for store in self.api.secrets.unmatched_scopes() {
@@ -357,7 +358,11 @@ impl Run {
     /// A resolver that fails is logged: only invocation needs one.
     async fn start_name_resolution(&self) {
         let settings = self.config.name_resolution.clone().unwrap_or_default();
-        let name = if settings.component.is_empty() { "mdns" } else { settings.component.as_str() };
+        let name = if settings.component.is_empty() {
+            self.options.mode.default_name_resolver()
+        } else {
+            settings.component.as_str()
+        };
         match self.resolver(name, &settings.version, settings.configuration.clone()).await {
             Ok(resolver) => {
                 self.api.invoke.set_resolver(resolver);
@@ -403,31 +408,32 @@ impl Run {
 
     async fn load_components(&self) -> Result<(), String> {
         tracing::info!(target: SCOPE, "Loading components…");
-        let loaded = load_components(&self.options.resource_dirs, &self.context)
-            .map_err(|e| format!("failed to load components: {e}"))?;
+        let loaded =
+            self.source.load::<Component>().await.map_err(|e| format!("failed to load components: {e}"))?;
         for warning in &loaded.warnings {
             tracing::warn!(target: SCOPE, "{warning}");
         }
-        let allowed = loaded
-            .resources
-            .into_iter()
-            .filter(|component| match self.config.components.denial(component) {
+        let allowed =
+            loaded.resources.into_iter().filter(|component| match self.config.components.denial(component) {
                 None => true,
                 Some(reason) => {
                     tracing::warn!(target: SCOPE, "{reason}");
                     false
                 }
-            })
-            .collect();
+            });
+        let wanted = self.source.builtin_component().into_iter().chain(allowed).collect();
         tracing::info!(target: SCOPE, "Waiting for all outstanding components to be processed…");
-        self.processor.load_all(allowed).await.map_err(|e| e.to_string())?;
+        self.processor.load_all(wanted).await.map_err(|e| e.to_string())?;
         tracing::info!(target: SCOPE, "All outstanding components processed");
         Ok(())
     }
 
-    fn load_subscriptions(&mut self) -> Result<(), String> {
+    async fn load_subscriptions(&mut self) -> Result<(), String> {
         tracing::info!(target: SCOPE, "Loading Declarative Subscriptions…");
-        let loaded = load_subscriptions(&self.options.resource_dirs)
+        let loaded = self
+            .source
+            .subscriptions()
+            .await
             .map_err(|e| format!("failed to load declarative subscriptions: {e}"))?;
         for warning in &loaded.warnings {
             tracing::warn!(target: SCOPE, "{warning}");
@@ -437,17 +443,19 @@ impl Run {
         Ok(())
     }
 
-    /// Begins to watch the resource folders, unless hot reload is off.
-    fn watch_resources(&self) -> Result<Option<Reloader>, String> {
+    /// Begins to notice changes, unless hot reload is off.
+    fn watch_resources(&mut self) -> Result<Option<Changes>, String> {
         if !self.config.is_feature_enabled(Feature::HotReload) {
             return Ok(None);
         }
-        let reloader =
-            Reloader::new(&self.options.resource_dirs, &self.context, self.options.reconcile_interval)?;
-        for kind in reload::READY_TARGETS {
-            self.health.add_target(kind).ready();
-        }
-        Ok(Some(reloader))
+        let changes = self.source.watch(self.options.reconcile_interval)?;
+        let targets = reload::READY_TARGETS.map(|kind| self.health.add_target(kind));
+        let established = changes.established();
+        self.tasks.spawn_until_shutdown("reconcilers", async move {
+            established.await;
+            targets.iter().for_each(Target::ready);
+        });
+        Ok(Some(changes))
     }
 
     async fn start_servers(&mut self) -> Result<(), String> {

@@ -1,20 +1,20 @@
 //! Resources that this release reads and does not serve, named in the log
 //! (docs/gaps.md).
 
-use std::path::PathBuf;
+use dapr_resources::{McpServer, WorkflowAccessPolicy};
 
-use dapr_resources::loader::{LoadContext, load_mcp_servers, load_workflow_access_policies};
+use crate::source::Source;
 
 const SCOPE: &str = "dapr.runtime";
 
-/// Resources of kinds that nothing here uses yet; a folder that cannot be read
+/// Resources of kinds that nothing here uses yet; a place that cannot be read
 /// is reported by whoever loads components from it.
-pub fn warn_of_resources(dirs: &[PathBuf], context: &LoadContext) {
-    let servers = load_mcp_servers(dirs, context).map(|l| l.resources).unwrap_or_default();
+pub async fn warn_of_resources(source: &Source) {
+    let servers = source.load::<McpServer>().await.map(|l| l.resources).unwrap_or_default();
     for server in servers {
         tracing::warn!(target: SCOPE, "MCPServer {} is not served in this release and has no effect", server.name);
     }
-    let policies = load_workflow_access_policies(dirs, context).map(|l| l.resources).unwrap_or_default();
+    let policies = source.load::<WorkflowAccessPolicy>().await.map(|l| l.resources).unwrap_or_default();
     for policy in policies {
         tracing::warn!(
             target: SCOPE,

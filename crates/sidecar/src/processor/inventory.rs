@@ -12,8 +12,8 @@ pub struct Inventory(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     loaded: BTreeMap<String, Loaded>,
-    /// Their secret store is not there yet.
-    parked: Vec<Component>,
+    /// Their secret store, by name, is not there yet.
+    parked: Vec<(String, Component)>,
     /// Their start failed and is tried again in the background.
     retrying: Vec<Component>,
 }
@@ -32,7 +32,10 @@ impl Inventory {
     pub fn written(&self) -> Vec<Component> {
         let table = self.0.lock();
         let loaded = table.loaded.values().map(|l| l.written.clone());
-        loaded.chain(table.parked.iter().cloned()).chain(table.retrying.iter().cloned()).collect()
+        loaded
+            .chain(table.parked.iter().map(|(_, c)| c.clone()))
+            .chain(table.retrying.iter().cloned())
+            .collect()
     }
 
     pub(super) fn all_loaded(&self) -> Vec<Loaded> {
@@ -46,25 +49,27 @@ impl Inventory {
     /// Forgets a component whatever its state was.
     pub(super) fn remove(&self, name: &str) -> Option<Loaded> {
         let mut table = self.0.lock();
-        table.parked.retain(|c| c.name != name);
+        table.parked.retain(|(_, c)| c.name != name);
         table.retrying.retain(|c| c.name != name);
         table.loaded.remove(name)
     }
 
     /// The latest copy of a name counts.
-    pub(super) fn park(&self, component: Component) {
+    pub(super) fn park(&self, store: String, component: Component) {
         let parked = &mut self.0.lock().parked;
-        parked.retain(|c| c.name != component.name);
-        parked.push(component);
+        parked.retain(|(_, c)| c.name != component.name);
+        parked.push((store, component));
     }
 
-    pub(super) fn parked(&self) -> Vec<Component> {
+    /// The store that each waits for, and the component.
+    pub(super) fn parked(&self) -> Vec<(String, Component)> {
         self.0.lock().parked.clone()
     }
 
     /// Takes the components that wait for the secret store `store`.
     pub(super) fn unpark(&self, store: &str) -> Vec<Component> {
-        self.0.lock().parked.extract_if(.., |c| c.secret_store(false) == store).collect()
+        let parked = &mut self.0.lock().parked;
+        parked.extract_if(.., |(awaited, _)| awaited == store).map(|(_, component)| component).collect()
     }
 
     pub(super) fn retry_later(&self, component: Component) {

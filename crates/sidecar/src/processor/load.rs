@@ -22,8 +22,7 @@ impl Processor {
         for component in secret_stores_first(components) {
             self.load(component).await?;
         }
-        for component in self.inventory.parked() {
-            let store = component.secret_store(false);
+        for (store, component) in self.inventory.parked() {
             tracing::warn!(
                 target: SCOPE,
                 "component {} refers to secret store {store}, which is not loaded; it waits for it",
@@ -50,10 +49,8 @@ impl Processor {
     }
 
     async fn load_or_park(&self, component: Component) -> Result<Outcome, ProcessError> {
-        let store = component.secret_store(false);
-        if !component.secret_refs().is_empty() && !store.is_empty() && self.secrets.raw_store(store).is_none()
-        {
-            self.inventory.park(component);
+        if self.secret_refs.is_without_store(&component, &self.secrets) {
+            self.inventory.park(self.secret_refs.store_of(&component).to_owned(), component);
             return Ok(Outcome::Absent);
         }
         match self.start(component.clone()).await {

@@ -12,10 +12,10 @@ mod pubsub;
 mod reload;
 mod retire;
 mod retry;
+mod secret_refs;
 mod secret_stores;
 mod state;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +36,6 @@ use dapr_kernel::AppIdentity;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_resources::Component;
 use dapr_resources::Resource;
-use dapr_resources::metadata::SecretRef;
 use dapr_resources::template::{ProcessEnv, TemplateContext};
 use dapr_telemetry::metrics::catalogue::Catalogue;
 
@@ -56,12 +55,14 @@ const CATEGORIES: [&str; 9] = [
 
 pub use inventory::Inventory;
 pub use retry::Retries;
+pub use secret_refs::SecretRefs;
 
 /// Starts components and hands them to the blocks that serve them.
 pub struct Processor {
     pub registry: Registry,
     pub identity: AppIdentity,
     pub templates: TemplateContext,
+    pub secret_refs: SecretRefs,
     pub state: StateService,
     pub pubsub: PubSubService,
     pub bindings: BindingsService,
@@ -92,9 +93,7 @@ impl Processor {
         for refusal in component.apply_env(&ProcessEnv) {
             tracing::warn!(target: SCOPE, "{refusal}");
         }
-        let fetched =
-            fetch_secrets(&self.secrets, component.secret_store(false), &component.secret_refs()).await;
-        component.with_secrets(|r| fetched.get(&(r.secret.clone(), r.key.clone())).cloned())
+        self.secret_refs.resolve(component, &self.secrets).await
     }
 
     /// Starts a component and hands it to its block; what it became with its
@@ -278,40 +277,6 @@ fn not_found(component: &Component) -> String {
 
 fn seconds(duration: Duration) -> String {
     dapr_gocompat::duration::format_duration(duration)
-}
-
-/// (secret, key) -> value.
-pub type Fetched = HashMap<(String, String), String>;
-
-/// The values that references ask for; what cannot be had is logged and left
-/// out.
-pub async fn fetch_secrets(secrets: &SecretsService, store: &str, refs: &[SecretRef]) -> Fetched {
-    let mut out = Fetched::new();
-    if refs.is_empty() {
-        return out;
-    }
-    let Some(found) = secrets.raw_store(store) else { return out };
-    let mut cache: HashMap<&str, Arc<dapr_components::secrets::Secret>> = HashMap::new();
-    for reference in refs {
-        let secret = match cache.get(reference.secret.as_str()) {
-            Some(secret) => secret.clone(),
-            None => match found.get(&reference.secret, &HashMap::new()).await {
-                Ok(secret) => {
-                    let secret = Arc::new(secret);
-                    cache.insert(&reference.secret, secret.clone());
-                    secret
-                }
-                Err(error) => {
-                    tracing::error!(target: SCOPE, "Error getting secret: {error}");
-                    continue;
-                }
-            },
-        };
-        if let Some(value) = secret.get(&reference.key) {
-            out.insert((reference.secret.clone(), reference.key.clone()), value.clone());
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -21,8 +21,7 @@ impl Processor {
             if known || loaded.written.secret_refs().is_empty() {
                 continue;
             }
-            let store = component.secret_store(false);
-            if self.secrets.raw_store(store).is_some()
+            if !self.secret_refs.is_without_store(component, &self.secrets)
                 && self.resolve(component.clone()).await.comparable() != loaded.resolved.comparable()
             {
                 diff.updated.push(component.clone());

@@ -41,7 +41,7 @@ impl Processor {
         if primary.is_none() && secondary.is_none() {
             return Ok(None);
         }
-        if self.secrets.raw_store(component.secret_store(false)).is_none() {
+        if self.secrets.raw_store(self.secret_refs.store_of(component)).is_none() {
             tracing::warn!(
                 target: SCOPE,
                 "state store {} has an encryption key that is not in a secret store: its values are NOT encrypted",

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -93,6 +94,7 @@ fn processor(registry: Registry, metrics: Arc<Catalogue>) -> Processor {
         tasks,
         metrics: some,
         inventory: Inventory::default(),
+        secret_refs: SecretRefs::default(),
     }
 }
 

@@ -1,29 +1,20 @@
-//! Hot reload: what changes in the resource folders changes in the running
-//! sidecar (runtime.md §4).
+//! Hot reload: what changes in the folders or the cluster changes in the
+//! running sidecar (runtime.md §4).
 
-mod restart;
 mod subscriptions;
-mod watch;
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use dapr_resources::Component;
 use dapr_resources::configuration::Configuration;
-use dapr_resources::loader::{Diagnostic, LoadContext, ResourceFiles};
+use dapr_resources::loader::Diagnostic;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::processor::{Processor, Retries};
-use restart::Built;
+use crate::source::{Built, Changes};
 pub use subscriptions::Declared;
-use watch::Watch;
 
 const SCOPE: &str = "dapr.runtime.hotreload";
-/// Time between two full comparisons when the flag does not say (runtime.md §17).
-pub const DEFAULT_RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Health targets of the watched kinds: they follow from when folders are
-/// watched (runtime.md §2.2).
+/// Health targets of the watched kinds: they follow from when changes are
+/// noticed (runtime.md §2.2).
 pub const READY_TARGETS: [&str; 5] = [
     "component-reconciler",
     "subscription-reconciler",
@@ -41,28 +32,11 @@ pub enum Demand {
     Fail(String),
 }
 
-/// Watches the resource folders of one sidecar.
+/// Makes one sidecar follow its resources.
 pub struct Reloader {
-    dirs: Vec<PathBuf>,
-    context: LoadContext,
-    interval: Duration,
-    watch: Watch,
-    built: Built,
-}
-
-impl Reloader {
-    /// Begins to watch; to be called before resources are loaded, so that no
-    /// change is missed.
-    pub fn new(dirs: &[PathBuf], context: &LoadContext, interval: Duration) -> Result<Self, String> {
-        let watch = Watch::new(dirs).map_err(|e| format!("failed to create watcher: {e}"))?;
-        let shown: Vec<_> = dirs.iter().map(|d| d.display().to_string()).collect();
-        tracing::info!(target: SCOPE, "Watching directories: [{}]", shown.join(", "));
-        // Whoever loads the kinds at the start reports what is wrong with them.
-        let built =
-            ResourceFiles::read(dirs).and_then(|files| Built::read(&files, context)).unwrap_or_default();
-        let interval = if interval.is_zero() { DEFAULT_RECONCILE_INTERVAL } else { interval };
-        Ok(Self { dirs: dirs.to_vec(), context: context.clone(), interval, watch, built })
-    }
+    pub changes: Changes,
+    /// What the sidecar was built from.
+    pub built: Built,
 }
 
 /// Follows changes, and starts components whose servers come late, until the
@@ -87,12 +61,13 @@ pub async fn run(
         target: SCOPE,
         "Hot reloading enabled. Daprd will reload 'Component', 'Subscription', 'Configuration', 'HTTPEndpoint' and 'Resiliency' resources when they are added, updated or deleted."
     );
-    let mut ticks = interval_at(Instant::now() + reloader.interval, reloader.interval);
+    let interval = reloader.changes.interval;
+    let mut ticks = interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            () = reloader.watch.changed() => {}
+            () = reloader.changes.next() => {}
             _ = ticks.tick() => {}
             attempt = retries.next() => {
                 if let Err(error) = retries.settle(attempt).await {
@@ -115,24 +90,24 @@ impl Reloader {
         processor: &Processor,
         declared: &mut Declared,
     ) -> Result<(), Demand> {
-        let failed = |error| Demand::Fail(format!("failed to load resources from disk: {error}"));
-        let files = ResourceFiles::read(&self.dirs).map_err(|e| failed(e.to_string()))?;
-        let loaded = files.load::<Component>(&self.context).map_err(|e| failed(e.to_string()))?;
-        report(&loaded.warnings);
-        let allowed = loaded.resources.into_iter().filter(|component| {
-            let denial = config.components.denial(component);
-            if let Some(reason) = &denial {
-                tracing::warn!(target: SCOPE, "{reason}");
-            }
-            denial.is_none()
-        });
-        let difference = processor.difference(allowed.collect()).await;
-        processor.apply(difference).await.map_err(|e| Demand::Fail(e.to_string()))?;
-        let subscriptions = files.subscriptions();
-        report(&subscriptions.warnings);
-        declared.follow(subscriptions.resources, &processor.pubsub).await.map_err(Demand::Fail)?;
-        let now = Built::read(&files, &self.context).map_err(|e| failed(e.to_string()))?;
-        if self.built.differs(&now) { Err(Demand::Restart) } else { Ok(()) }
+        let now = self.changes.read(&self.built).map_err(Demand::Fail)?;
+        if let Some(loaded) = now.components {
+            report(&loaded.warnings);
+            let allowed = loaded.resources.into_iter().filter(|component| {
+                let denial = config.components.denial(component);
+                if let Some(reason) = &denial {
+                    tracing::warn!(target: SCOPE, "{reason}");
+                }
+                denial.is_none()
+            });
+            let difference = processor.difference(allowed.collect()).await;
+            processor.apply(difference).await.map_err(|e| Demand::Fail(e.to_string()))?;
+        }
+        if let Some(loaded) = now.subscriptions {
+            report(&loaded.warnings);
+            declared.follow(loaded.resources, &processor.pubsub).await.map_err(Demand::Fail)?;
+        }
+        if now.restart { Err(Demand::Restart) } else { Ok(()) }
     }
 }
 
