@@ -9,6 +9,10 @@ use hyper::body::Incoming;
 
 use crate::BoxError;
 
+mod received;
+
+use received::Received;
+
 /// What reading past a size limit says (api.md §1).
 pub const TOO_LARGE: &str = "stream too large";
 
@@ -33,6 +37,7 @@ enum Source {
     Empty,
     Full(Bytes),
     Incoming(Incoming),
+    Received(Received),
     Boxed(Boxed),
 }
 
@@ -59,6 +64,11 @@ impl Body {
 
     pub fn from_incoming(body: Incoming) -> Self {
         Self::from_source(Source::Incoming(body))
+    }
+
+    /// What an HTTP/2 peer answers; `length` as its headers say it.
+    pub(crate) fn received(stream: h2::RecvStream, length: Option<u64>) -> Self {
+        Self::from_source(Source::Received(Received::new(stream, length)))
     }
 
     pub fn boxed<B>(body: B) -> Self
@@ -172,6 +182,7 @@ impl Body {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Source::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::broken),
+            Source::Received(body) => body.poll_frame(cx).map_err(BodyError::broken),
             Source::Boxed(body) => body.as_mut().poll_frame(cx),
         }
     }
@@ -215,6 +226,7 @@ impl HttpBody for Body {
             Source::Empty => true,
             Source::Full(bytes) => bytes.is_empty(),
             Source::Incoming(body) => body.is_end_stream(),
+            Source::Received(body) => body.is_end_stream(),
             Source::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -227,6 +239,7 @@ impl HttpBody for Body {
             Source::Empty => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Incoming(body) => body.size_hint(),
+            Source::Received(body) => body.size_hint(),
             Source::Boxed(body) => body.size_hint(),
         }
     }
@@ -268,6 +281,7 @@ impl std::fmt::Debug for Body {
             Source::Empty => "empty",
             Source::Full(_) => "full",
             Source::Incoming(_) => "incoming",
+            Source::Received(_) => "received",
             Source::Boxed(_) => "boxed",
         };
         f.debug_struct("Body").field("source", &kind).field("remaining", &self.remaining).finish()

@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::cork::Corked;
+
 /// A byte stream of any kind.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -19,6 +21,8 @@ pub(crate) enum Io {
     Unix(UnixStream),
     /// TLS, and whatever else is made of one of the others.
     Wrapped(BoxStream),
+    /// One of the others for HTTP/2.
+    Corked(Corked),
 }
 
 macro_rules! each {
@@ -27,6 +31,7 @@ macro_rules! each {
             Io::Tcp($stream) => $call,
             Io::Unix($stream) => $call,
             Io::Wrapped($stream) => $call,
+            Io::Corked($stream) => $call,
         }
     };
 }
@@ -67,6 +72,7 @@ impl AsyncWrite for Io {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
             Self::Wrapped(stream) => stream.is_write_vectored(),
+            Self::Corked(stream) => stream.is_write_vectored(),
         }
     }
 }

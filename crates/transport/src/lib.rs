@@ -9,6 +9,7 @@
 mod body;
 pub mod client;
 pub mod connect;
+mod cork;
 pub mod grpc;
 mod h2c_upgrade;
 mod io;

@@ -21,6 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use crate::Body;
+use crate::cork::{cork, uncork};
 use crate::h2c_upgrade::{self, Opening, Replay};
 use crate::io::{BoxStream, Io};
 use crate::listen::Listener;
@@ -333,8 +334,16 @@ impl Connection {
             async move { Ok::<_, Infallible>(connection.answer(request).await) }
         });
         let builder = &this.server.builder;
+        // HTTP/1 sends in one piece anyway, and its streams may be taken over.
+        let (stream, corks) = match this.server.options.protocol {
+            Protocol::Http2Only => {
+                let (stream, corks) = cork(stream);
+                (stream, Some(corks))
+            }
+            Protocol::Http | Protocol::Http1Only => (stream, None),
+        };
         let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
-        if let Err(error) = watcher.watch(served).await {
+        if let Err(error) = uncork(corks, watcher.watch(served)).await {
             // A peer that goes away is its own business; debug is enough.
             tracing::debug!(target: "dapr.runtime", "Connection ended: {error}");
         }

@@ -1,24 +1,33 @@
+mod driver;
+mod outgoing;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_kernel::workers::WorkerId;
+use h2::client::SendRequest;
+use http::header::{CONNECTION, CONTENT_LENGTH, TE};
 use http::uri::{Authority, Scheme};
-use http::{Request, Response, Uri};
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use parking_lot::Mutex;
 
+use self::driver::Driver;
+use self::outgoing::Outgoing;
 use super::ClientError;
 use crate::Body;
 use crate::connect::Destination;
+use crate::cork::cork;
 
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const MAX_FRAME: u32 = 64 * 1024;
+/// What one stream may have queued for the peer's window.
+const MAX_SEND_BUFFER: usize = 1024 * 1024;
 
 #[derive(Clone, Debug)]
 pub struct H2Options {
@@ -43,8 +52,8 @@ impl H2Options {
 /// HTTP/2 connections to one destination: the first on first use, more when
 /// all have as many streams as peers usually allow, new ones for those that
 /// broke. Each worker has its own, because a request that changes threads
-/// twice costs more than a connection. Cloning shares them. It is a tower service, so generated gRPC clients
-/// run on it.
+/// twice costs more than a connection. Cloning shares them. It is
+/// a tower service, so generated gRPC clients run on it.
 #[derive(Clone)]
 pub struct H2Channel(Arc<Inner>);
 
@@ -60,7 +69,7 @@ struct Inner {
 }
 
 struct Connection {
-    sender: SendRequest<Body>,
+    sender: SendRequest<Bytes>,
     /// Streams in flight: one count is our own.
     streams: Arc<()>,
     /// Whose event loop the connection is in.
@@ -71,7 +80,7 @@ struct Connection {
 const STREAMS_PER_CONNECTION: usize = 100;
 
 /// A sender and the token of the stream to be opened on it.
-type Stream = (SendRequest<Body>, Arc<()>);
+type Stream = (SendRequest<Bytes>, Arc<()>);
 
 impl H2Channel {
     /// `tls` decides the scheme that requests carry.
@@ -91,26 +100,41 @@ impl H2Channel {
     }
 
     /// Sends one request; only path and query of its URI matter.
+    ///
+    /// The answer's body may begin to arrive before the request's has left.
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
         *request.uri_mut() = self.absolute(request.uri());
         *request.version_mut() = http::Version::HTTP_2;
-        // A connection can be found dead only when it is used: one more try.
-        for fresh in [false, true] {
-            let (mut sender, stream) = self.stream(fresh).await?;
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok(response.map(|body| Body::from_incoming(body).guarded(stream))),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !fresh => request = unsent,
-                    _ => return Err(ClientError::Broken(error.into_error().into())),
-                },
+        let (mut sender, stream) = self.stream().await?;
+        let (mut head, body) = request.into_parts();
+        announce(&head.method, &mut head.headers, &body);
+        let end = http_body::Body::is_end_stream(&body);
+        let (mut response, sink) = sender.send_request(Request::from_parts(head, ()), end).map_err(broken)?;
+        let mut outgoing = (!end).then(|| Outgoing::new(body, sink));
+        let response = std::future::poll_fn(|cx| {
+            if let Some(sending) = &mut outgoing
+                && let Poll::Ready(sent) = Pin::new(sending).poll(cx)
+            {
+                outgoing = None;
+                sent.map_err(|error| ClientError::Broken(error.into()))?;
             }
+            Pin::new(&mut response).poll(cx).map_err(broken)
+        })
+        .await?;
+        if let Some(outgoing) = outgoing {
+            self.0.tasks.spawn_until_drained("request body", async move {
+                if let Err(error) = outgoing.await {
+                    tracing::debug!(target: "dapr.runtime", "Request body ended: {error}");
+                }
+            });
         }
-        unreachable!("the second round returns")
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+        Ok(response.map(|body| Body::received(body, length).guarded(stream)))
     }
 
     /// Makes the connection if there is none.
     pub async fn connect(&self) -> Result<(), ClientError> {
-        self.stream(false).await.map(drop)
+        self.stream().await.map(drop)
     }
 
     pub fn authority(&self) -> &str {
@@ -126,8 +150,8 @@ impl H2Channel {
         Uri::from_parts(parts).unwrap_or_default()
     }
 
-    async fn stream(&self, fresh: bool) -> Result<Stream, ClientError> {
-        if !fresh && let Some(stream) = self.free() {
+    async fn stream(&self) -> Result<Stream, ClientError> {
+        if let Some(stream) = self.free() {
             return Ok(stream);
         }
         let _turn = self.0.dialling.lock().await;
@@ -145,32 +169,79 @@ impl H2Channel {
     fn free(&self) -> Option<Stream> {
         let here = WorkerId::current();
         let mut connections = self.0.connections.lock();
-        connections.retain(|c| !c.sender.is_closed());
-        let room =
-            |c: &&Connection| c.home == here && Arc::strong_count(&c.streams) <= STREAMS_PER_CONNECTION;
-        connections.iter().find(room).map(|c| (c.sender.clone(), c.streams.clone()))
+        loop {
+            let room =
+                |c: &Connection| c.home == here && Arc::strong_count(&c.streams) <= STREAMS_PER_CONNECTION;
+            let index = connections.iter().position(room)?;
+            let connection = &mut connections[index];
+            if connection.is_usable() {
+                return Some((connection.sender.clone(), connection.streams.clone()));
+            }
+            connections.swap_remove(index);
+        }
     }
 
-    async fn dial(&self) -> Result<SendRequest<Body>, ClientError> {
+    async fn dial(&self) -> Result<SendRequest<Bytes>, ClientError> {
         let stream = self.0.destination.connect().await.map_err(ClientError::Connect)?;
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
+        let (stream, corks) = cork(stream);
+        let (sender, connection) = h2::client::Builder::new()
+            .enable_push(false)
+            .initial_max_send_streams(STREAMS_PER_CONNECTION)
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(MAX_FRAME)
-            .max_header_list_size(self.0.options.max_header_list);
-        if let Some((interval, patience)) = self.0.options.keepalive {
-            builder.keep_alive_interval(interval).keep_alive_timeout(patience).keep_alive_while_idle(true);
-        }
-        let (sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(|e| ClientError::Broken(e.into()))?;
+            .max_send_buffer_size(MAX_SEND_BUFFER)
+            .max_header_list_size(self.0.options.max_header_list)
+            .handshake(stream)
+            .await
+            .map_err(broken)?;
+        let driver = Driver::new(connection, corks, self.0.options.keepalive);
         self.0.tasks.spawn_until_drained("h2 client connection", async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = driver.await {
                 tracing::debug!(target: "dapr.runtime", "Client connection ended: {error}");
             }
         });
         Ok(sender)
+    }
+}
+
+impl Connection {
+    /// Whether it takes another stream; none after the peer's GOAWAY.
+    fn is_usable(&mut self) -> bool {
+        let mut now = Context::from_waker(Waker::noop());
+        !matches!(self.sender.poll_ready(&mut now), Poll::Ready(Err(_)))
+    }
+}
+
+fn broken(error: h2::Error) -> ClientError {
+    ClientError::Broken(error.into())
+}
+
+/// Makes a request's headers those of HTTP/2 and adds the length where it is
+/// known.
+fn announce(method: &Method, headers: &mut HeaderMap, body: &Body) {
+    strip_connection(headers);
+    let pointless = matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT);
+    if let Some(length) = body.length()
+        && (length != 0 || !pointless)
+    {
+        headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+}
+
+/// What concerns one HTTP/1.1 connection alone is an error in HTTP/2
+/// (RFC 9113 §8.2.2).
+fn strip_connection(headers: &mut HeaderMap) {
+    for name in ["keep-alive", "proxy-connection", "transfer-encoding", "upgrade"] {
+        headers.remove(name);
+    }
+    if headers.get(TE).is_some_and(|te| te != "trailers") {
+        headers.remove(TE);
+    }
+    if let Some(named) = headers.remove(CONNECTION) {
+        for name in named.to_str().unwrap_or_default().split(',') {
+            headers.remove(name.trim());
+        }
     }
 }
 
@@ -194,3 +265,6 @@ impl std::fmt::Debug for H2Channel {
         f.debug_tuple("H2Channel").field(&self.0.destination).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;
