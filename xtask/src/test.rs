@@ -18,6 +18,7 @@ const TOOLS: &[(&[&str], &[&str])] = &[
     (&["cc"], &["gcc", "libc6-dev"]),
     (&["redis-server"], &["redis-server"]),
     (&["pg_ctlcluster", "setpriv"], &["postgresql", "util-linux"]),
+    (&["etcd", "etcdctl"], &["etcd-server", "etcd-client"]),
     (&["python3"], &["python3", "python3-venv", "python3-pip"]),
     (&["node", "npm"], &["nodejs", "npm"]),
     (&["go"], &["golang-go"]),

@@ -18,6 +18,8 @@ pub fn register_all(registry: &mut Registry) {
         dapr_cron::register,
         #[cfg(feature = "dns-names")]
         dapr_dns_names::register,
+        #[cfg(feature = "etcd")]
+        dapr_etcd::register,
         #[cfg(feature = "http")]
         dapr_http_binding::register,
         #[cfg(feature = "in-memory")]
@@ -58,6 +60,9 @@ mod tests {
         register_all(&mut registry);
         for name in ["state.in-memory", "state.redis", "state.sqlite"] {
             assert!(registry.state.find(name, "v1").is_some(), "{name}");
+        }
+        for version in ["", "v1", "v2"] {
+            assert!(registry.state.find("state.etcd", version).is_some(), "{version}");
         }
         for name in ["pubsub.in-memory", "pubsub.redis"] {
             assert!(registry.pubsub.find(name, "v1").is_some(), "{name}");

@@ -23,8 +23,13 @@ pub struct Config {
     pub ttl: bool,
     /// False for stores that expire items but do not tell when.
     pub ttl_expire_time: bool,
+    /// Items without a TTL name the time of their writing as that of expiry.
+    pub always_expire_time: bool,
     /// A write without TTL ends the TTL that the key had.
     pub write_clears_ttl: bool,
+    /// A TTL of -1 ends the one that the key had. False for stores that make a
+    /// short TTL of it.
+    pub minus_one_is_never: bool,
     pub delete_with_prefix: bool,
     /// The suite then deletes every key of the store.
     pub keys_like: bool,
@@ -43,7 +48,9 @@ impl Default for Config {
             query: false,
             ttl: true,
             ttl_expire_time: true,
+            always_expire_time: false,
             write_clears_ttl: true,
+            minus_one_is_never: true,
             delete_with_prefix: false,
             keys_like: true,
             bad_etag: "bad-etag".to_owned(),

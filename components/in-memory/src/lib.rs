@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 mod description;
-mod like;
 mod pubsub;
 mod state;
 

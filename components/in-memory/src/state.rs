@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use dapr_components::like::Pattern;
 use dapr_components::state::{
     self, BulkItem, Concurrency, DeleteRequest, Error, Feature, GetRequest, Item, KeysLikeRequest, KeysPage,
     Operation, RequestMetadata, SetRequest, TransactionRequest,
@@ -17,8 +18,6 @@ use dapr_kernel::tasks::TaskGroup;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 use uuid::fmt::Hyphenated;
-
-use crate::like::Pattern;
 
 const FEATURES: &[Feature] =
     &[Feature::Etag, Feature::Transactional, Feature::Ttl, Feature::DeleteWithPrefix, Feature::KeysLike];

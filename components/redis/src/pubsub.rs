@@ -249,10 +249,9 @@ fn refused(request: &BulkPublishRequest, answers: Vec<Value>) -> Vec<FailedEntry
     let pairs = request.entries.iter().zip(answers);
     pairs
         .filter_map(|(entry, answer)| match answer {
-            Value::ServerError(error) => Some(FailedEntry {
-                entry_id: entry.entry_id.clone(),
-                error: publish_error(&error.into()),
-            }),
+            Value::ServerError(error) => {
+                Some(FailedEntry { entry_id: entry.entry_id.clone(), error: publish_error(&error.into()) })
+            }
             _ => None,
         })
         .collect()

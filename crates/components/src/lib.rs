@@ -15,6 +15,7 @@ pub mod conversation;
 pub mod crypto;
 pub mod description;
 mod init;
+pub mod like;
 pub mod lock;
 pub mod middleware;
 pub mod nameresolution;

@@ -39,7 +39,13 @@ pub fn not_found(pubsub: &str) -> ApiError {
     )
 }
 
-/// The component went away between the look-up and the publish.
+/// Whether there is no such component, for either reason.
+pub fn is_not_found(error: &ApiError) -> bool {
+    error.tag == "ERR_PUBSUB_NOT_FOUND"
+}
+
+/// The component went away between the look-up and the publish, such as while
+/// the body was being read.
 pub fn vanished(pubsub: &str, topic: &str) -> ApiError {
     let message = format!("pubsub '{pubsub}' not found");
     with_resource(

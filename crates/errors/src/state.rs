@@ -53,7 +53,7 @@ pub fn illegal_key_reason(key: &str) -> String {
 pub fn illegal_key(key: &str, store: &str, nested: bool) -> ApiError {
     let reason = illegal_key_reason(key);
     let message =
-        if nested { format!("api error: code = InvalidArgument desc = {reason}") } else { reason.clone() };
+        if nested { format!("api error: code = InvalidArgument desc = {reason}") } else { reason };
     ApiError::rich(
         "ERR_MALFORMED_REQUEST",
         400,

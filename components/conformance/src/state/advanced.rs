@@ -178,9 +178,14 @@ impl Suite<'_> {
         sleep(Duration::from_secs(1)).await;
         if cleared {
             let item = self.expect(&renewed.key, &renewed.value).await;
-            assert!(!item.metadata.contains_key("ttlExpireTime"), "a write without TTL clears the TTL");
+            let told = item.metadata.contains_key("ttlExpireTime");
+            assert_eq!(told, self.config.always_expire_time, "a write without TTL clears the TTL");
         }
-        self.expect(&minus_one.key, &minus_one.value).await;
+        if self.config.minus_one_is_never {
+            self.expect(&minus_one.key, &minus_one.value).await;
+        } else {
+            self.expect_absent(&minus_one.key).await;
+        }
     }
 
     /// RFC 3339 in UTC, whole seconds, about an hour from now.
@@ -196,7 +201,8 @@ impl Suite<'_> {
         assert_eq!(bulk.metadata.get("ttlExpireTime"), Some(text));
         let plain = self.expiring("ttl-none", "");
         self.set(&plain).await;
-        assert!(!self.expect(&plain.key, &plain.value).await.metadata.contains_key("ttlExpireTime"));
+        let told = self.expect(&plain.key, &plain.value).await.metadata.contains_key("ttlExpireTime");
+        assert_eq!(told, self.config.always_expire_time);
     }
 
     /// Needs an index `qIndx` over `message` (text), `product.value` (number)

@@ -11,7 +11,8 @@ use dapr_postgresql::configuration::PostgresConfiguration;
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
-use crate::support::{TestServer, context, eventually};
+use crate::support::TestServer;
+use dapr_conformance::server::{context, eventually};
 
 /// The table and the trigger that users of this component make.
 const SCHEMA: &str = "

@@ -10,7 +10,8 @@ use dapr_kernel::Shutdown;
 use dapr_redis::configuration::RedisConfiguration;
 use tokio::sync::mpsc;
 
-use crate::support::{TestServer, context, eventually};
+use crate::support::TestServer;
+use dapr_conformance::server::{context, eventually};
 
 #[async_trait]
 impl Writer for TestServer {

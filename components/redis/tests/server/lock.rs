@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use dapr_redis::lock::RedisLock;
 
-use crate::support::{TestServer, context, eventually};
+use crate::support::TestServer;
+use dapr_conformance::server::{context, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn locks_as_every_lock_store_does() {

@@ -10,7 +10,8 @@ use dapr_kernel::Shutdown;
 use dapr_redis::pubsub::RedisStreams;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::support::{TestServer, context, eventually};
+use crate::support::TestServer;
+use dapr_conformance::server::{context, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

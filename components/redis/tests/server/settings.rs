@@ -13,7 +13,8 @@ use dapr_redis::pubsub::RedisStreams;
 use dapr_redis::state::RedisStore;
 use tokio::sync::mpsc;
 
-use crate::support::{TestServer, context, eventually, free_port};
+use crate::support::TestServer;
+use dapr_conformance::server::{context, eventually, free_port};
 
 async fn round_trip(items: &[(&str, &str)]) -> Result<(), String> {
     let store = RedisStore::connect(&context("state.redis", items)).await.map_err(|e| e.to_string())?;

@@ -8,7 +8,8 @@ use dapr_components::state::{
 use dapr_conformance::state::Config;
 use dapr_redis::state::RedisStore;
 
-use crate::support::{TestServer, context, eventually};
+use crate::support::TestServer;
+use dapr_conformance::server::{context, eventually};
 
 async fn open(server: &TestServer, items: &[(&str, &str)]) -> RedisStore {
     let host = server.host();
@@ -255,7 +256,7 @@ async fn what_a_server_without_json_answers() {
 
 #[tokio::test]
 async fn a_server_that_is_away_fails_the_start() {
-    let host = format!("127.0.0.1:{}", crate::support::free_port());
+    let host = format!("127.0.0.1:{}", dapr_conformance::server::free_port());
     let context = context("state.redis", &[("redisHost", &host), ("redisMaxRetries", "-1")]);
     let error = tokio::time::timeout(Duration::from_secs(10), RedisStore::connect(&context)).await.unwrap();
     let error = error.err().unwrap().to_string();

@@ -1,21 +1,14 @@
-//! A Redis server of our own on a free loopback port.
+//! A Redis server of our own.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use dapr_components::{InitContext, Properties};
-use dapr_kernel::tasks::TaskGroup;
-use dapr_kernel::{AppIdentity, Shutdown};
-
-const START_LIMIT: Duration = Duration::from_secs(20);
+use dapr_conformance::server::ServerProcess;
 
 pub struct TestServer {
-    folder: tempfile::TempDir,
+    process: ServerProcess,
     pub port: u16,
     arguments: Vec<String>,
-    process: Option<Child>,
 }
 
 impl TestServer {
@@ -25,62 +18,42 @@ impl TestServer {
 
     /// With more arguments of `redis-server`.
     pub async fn start_with(arguments: &[&str]) -> Self {
-        let mut server = Self {
-            folder: tempfile::tempdir().unwrap(),
-            port: free_port(),
-            arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
-            process: None,
-        };
+        let process = ServerProcess::new("redis");
+        let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let mut server = Self { port: process.port, process, arguments };
         server.restart().await;
         server
     }
 
     /// Starts the process again on the same port and folder.
     pub async fn restart(&mut self) {
-        assert!(self.process.is_none(), "the server still runs");
-        let process = Command::new("redis-server")
+        let mut command = Command::new("redis-server");
+        command
             .args(["--bind", "127.0.0.1", "--save", ""])
             .args(["--port", &self.port.to_string()])
             .arg("--dir")
-            .arg(self.folder.path())
-            .args(&self.arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        self.process = Some(process);
-        let begin = Instant::now();
-        while !self.answers().await {
-            assert!(begin.elapsed() < START_LIMIT, "redis-server does not answer on port {}", self.port);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn answers(&self) -> bool {
-        let Ok(client) = redis::Client::open(self.url()) else { return false };
-        let Ok(mut link) = client.get_multiplexed_async_connection().await else { return false };
-        redis::cmd("PING").exec_async(&mut link).await.is_ok()
+            .arg(self.process.folder())
+            .args(&self.arguments);
+        let url = self.url();
+        self.process.run(command, async || answers(&url).await).await;
     }
 
     /// As a power failure: SIGKILL.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
+        self.process.kill();
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.host())
     }
 
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.process.address()
     }
 
     /// Path of a file in the server's folder.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.process.file(name)
     }
 
     /// Runs a command beside the component under test.
@@ -95,33 +68,8 @@ impl TestServer {
     }
 }
 
-impl Drop for TestServer {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Context of a component whose metadata is `items`.
-pub fn context(component_type: &str, items: &[(&str, &str)]) -> InitContext {
-    InitContext {
-        name: "test".into(),
-        component_type: component_type.into(),
-        version: "v1".into(),
-        properties: Properties::new(items.iter().copied()).unwrap(),
-        identity: AppIdentity::new("app", None),
-        tasks: TaskGroup::new(Shutdown::new()),
-    }
-}
-
-/// Waits until `done`, which is asked every few milliseconds.
-pub async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let begin = Instant::now();
-    while !done().await {
-        assert!(begin.elapsed() < Duration::from_secs(30), "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+async fn answers(url: &str) -> bool {
+    let Ok(client) = redis::Client::open(url) else { return false };
+    let Ok(mut link) = client.get_multiplexed_async_connection().await else { return false };
+    redis::cmd("PING").exec_async(&mut link).await.is_ok()
 }

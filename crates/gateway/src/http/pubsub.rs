@@ -6,9 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use dapr_blocks::pubsub::{
-    BulkCall, BulkEntryCall, BulkFailure, EntryIds, PublishCall, Via, cloudevent,
-};
+use dapr_blocks::pubsub::{BulkCall, BulkEntryCall, BulkFailure, EntryIds, PublishCall, Via, cloudevent};
 use dapr_components::pubsub::FailedEntry;
 use dapr_errors::pubsub::Serialization;
 use dapr_errors::{ApiError, pubsub as errors};
@@ -26,24 +24,21 @@ use crate::{Api, trace_context};
 const ENTRY_TYPE: &str = "http.bulkPublishMessageEntry";
 
 pub async fn publish(api: Arc<Api>, mut call: Call) -> Result<Response<Body>, ApiError> {
-    let data = match call.take_body().await {
-        Ok(data) => data,
-        Err(reason) => {
-            let (pubsub, topic) = (call.params.get("pubsub"), call.params.get("topic"));
-            api.pubsub.check(pubsub, topic, &call.query_metadata())?;
-            return Err(errors::publish_failed(pubsub, topic, reason));
-        }
-    };
+    let metadata = call.query_metadata();
+    api.pubsub.check(call.params.get("pubsub"), call.params.get("topic"), &metadata)?;
+    let data = call.take_body().await;
+    let (pubsub, topic) = (call.params.get("pubsub"), call.params.get("topic"));
+    let data = data.map_err(|reason| errors::publish_failed(pubsub, topic, reason))?;
     let publish = PublishCall {
-        pubsub: call.params.get("pubsub"),
-        topic: call.params.get("topic"),
+        pubsub,
+        topic,
         content_type: call.content_type(),
         data,
-        metadata: call.query_metadata(),
+        metadata,
         trace: trace_context::of(&call.headers),
         via: Via::Http,
     };
-    api.pubsub.publish(publish).await?;
+    api.pubsub.publish(publish).await.map_err(|error| since_checked(error, pubsub, topic))?;
     Ok(reply::no_content())
 }
 
@@ -71,9 +66,15 @@ pub async fn bulk_publish(api: Arc<Api>, mut call: Call) -> Result<Response<Body
     let bulk = BulkCall { pubsub, topic, entries, metadata, trace, via: Via::Http, name: &call.path };
     match api.pubsub.bulk_publish(bulk).await {
         Ok(()) => Ok(reply::no_content()),
-        Err(BulkFailure::Refused(error)) => Err(error),
+        Err(BulkFailure::Refused(error)) => Err(since_checked(error, pubsub, topic)),
         Err(BulkFailure::Failed { failed, error }) => Ok(failed_response(&failed, &error)),
     }
+}
+
+/// A component that was there before the body was read and is not any more has
+/// an error of its own.
+fn since_checked(error: ApiError, pubsub: &str, topic: &str) -> ApiError {
+    if errors::is_not_found(&error) { errors::vanished(pubsub, topic) } else { error }
 }
 
 /// One element of a bulk body.

@@ -1,4 +1,5 @@
-//! SQL LIKE patterns: `%` any run, `_` any one character, `\` escapes.
+//! SQL LIKE patterns: `%` any run, `_` any one character, `\` escapes
+//! (components.md §1.5). For stores whose servers know no such thing.
 
 enum Token {
     Literal(char),
@@ -6,11 +7,12 @@ enum Token {
     Any,
 }
 
-pub(crate) struct Pattern(Vec<Token>);
+/// A pattern, taken apart.
+pub struct Pattern(Vec<Token>);
 
 impl Pattern {
     /// A trailing lone `\` stands for itself.
-    pub(crate) fn new(pattern: &str) -> Self {
+    pub fn new(pattern: &str) -> Self {
         let mut tokens = Vec::with_capacity(pattern.len());
         let mut chars = pattern.chars();
         while let Some(c) = chars.next() {
@@ -24,9 +26,16 @@ impl Pattern {
         Self(tokens)
     }
 
+    /// What every text that matches begins with.
+    pub fn literal_prefix(&self) -> String {
+        self.0.iter().map_while(|token| if let Token::Literal(c) = token { Some(*c) } else { None }).collect()
+    }
+
+    /// Whether all of `text` matches.
+    ///
     /// Linear in the usual case, `pattern x text` at worst: on a mismatch only
     /// the latest `%` takes one character more.
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         let tokens = &self.0;
         let (mut at, mut rest) = (0, text.chars());
         let mut retry: Option<(usize, std::str::Chars<'_>)> = None;
@@ -82,6 +91,14 @@ mod tests {
         check("_%_", &["ab", "abc"], &["a"]);
         check("%a%b", &["ab", "xaxbxb"], &["xaxbx"]);
         check("é_", &["éü"], &["é"]);
+    }
+
+    #[test]
+    fn prefixes() {
+        for (pattern, prefix) in [("abc", "abc"), ("a%b", "a"), (r"a\_b_", "a_b"), ("%a", ""), (r"a\", r"a\")]
+        {
+            assert_eq!(Pattern::new(pattern).literal_prefix(), prefix, "{pattern}");
+        }
     }
 
     #[test]
