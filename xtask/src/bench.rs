@@ -5,6 +5,7 @@
 mod http;
 mod load;
 mod machine;
+mod mtls;
 mod options;
 mod processes;
 mod pubsub;
@@ -50,12 +51,12 @@ pub struct Bench {
 }
 
 impl Bench {
-    fn daprd(&self, side: Side) -> anyhow::Result<PathBuf> {
+    fn program(&self, side: Side, name: &str) -> anyhow::Result<PathBuf> {
         let folder = match side {
             Side::Ours => &self.ours,
             Side::Theirs => self.theirs.as_ref().context("no --against folder")?,
         };
-        Ok(folder.join("daprd"))
+        Ok(folder.join(name))
     }
 
     fn sides(&self) -> &'static [Side] {
@@ -91,7 +92,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
 
 async fn measure(options: Options) -> anyhow::Result<()> {
     let chosen = scenarios::choose(&options.scenarios)?;
-    let ours = options.our_binaries().await?;
+    let ours = options.our_binaries(chosen.iter().any(|scenario| scenario.needs_sentry())).await?;
     let echo = tools::build_echo().await?;
     let tools = tools::Tools::find(&options.cache, echo, &chosen).await?;
     let scratch = tempfile::Builder::new().prefix("dapr-bench-").tempdir()?;
@@ -101,7 +102,7 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     let redis = if needs_redis { Some(processes::Redis::start(scratch.path()).await?) } else { None };
     let bench = Bench { theirs: options.against.clone(), ours, tools, redis, scratch, options };
     for side in bench.sides() {
-        let program = bench.daprd(*side)?;
+        let program = bench.program(*side, "daprd")?;
         anyhow::ensure!(
             program.is_file(),
             "{} is missing: build it or name another folder",

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// No call of these tests takes longer unless something hangs.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// A server may put all of an error into headers.
 const HEADER_LIMIT: u32 = 1 << 20;
 
@@ -59,6 +59,30 @@ pub async fn ask_grpc_over<S>(stream: S, path: &str, metadata: &[(&str, &str)], 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let answer = try_grpc_over(stream, path, metadata, frames).await;
+    answer.unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Like [`ask_grpc`] for a call that the server may break off.
+pub async fn try_grpc(
+    port: u16,
+    path: &str,
+    metadata: &[(&str, &str)],
+    frames: Bytes,
+) -> Result<GrpcAnswer, hyper::Error> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a gRPC server");
+    try_grpc_over(stream, path, metadata, frames).await
+}
+
+async fn try_grpc_over<S>(
+    stream: S,
+    path: &str,
+    metadata: &[(&str, &str)],
+    frames: Bytes,
+) -> Result<GrpcAnswer, hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .max_header_list_size(HEADER_LIMIT)
         .handshake(TokioIo::new(stream))
@@ -81,6 +105,5 @@ where
         let trailers = body.trailers().cloned().unwrap_or_default();
         Ok::<_, hyper::Error>(GrpcAnswer { headers: head.headers, trailers, body: body.to_bytes() })
     };
-    let answer = timeout(CALL_TIMEOUT, whole).await.unwrap_or_else(|_| panic!("{path}: no answer"));
-    answer.unwrap_or_else(|error| panic!("{path}: {error}"))
+    timeout(CALL_TIMEOUT, whole).await.unwrap_or_else(|_| panic!("{path}: no answer"))
 }

@@ -1,5 +1,5 @@
 //! Harness for the tests of the built programs: starts sidecars, fake
-//! applications, collectors and a Redis server on free ports of this machine, each in a
+//! applications, collectors, Redis and PostgreSQL servers on free ports of this machine, each in a
 //! scratch folder, and ends them when their value goes out of scope.
 //!
 //! It must not know any crate of the project: what a test sees here is what a
@@ -10,9 +10,12 @@
 mod app;
 mod client;
 mod collector;
+mod component;
 mod grpc;
+mod grpc_app;
 mod pluggable;
 mod ports;
+mod postgresql;
 mod process;
 mod redis;
 mod scratch;
@@ -24,9 +27,12 @@ mod wait;
 pub use app::{Chunks, FakeApp, Request, Response, respond, respond_json, respond_stream};
 pub use client::{Answer, Client};
 pub use collector::{Collector, Span, call_grpc};
-pub use grpc::{GrpcAnswer, ask_grpc, ask_grpc_over, grpc_frame};
+pub use component::component;
+pub use grpc::{GrpcAnswer, ask_grpc, ask_grpc_over, grpc_frame, try_grpc};
+pub use grpc_app::{GrpcApp, GrpcStream};
 pub use pluggable::{Pluggable, Refusal};
 pub use ports::{free_port, taken_port};
+pub use postgresql::Postgresql;
 pub use process::Process;
 pub use redis::Redis;
 pub use scratch::Scratch;

@@ -6,7 +6,7 @@ use std::{
 use tokio::process::Command;
 
 use crate::sidecar::program;
-use crate::{Process, Scratch, free_port};
+use crate::{Options, Process, START_TIMEOUT, Scratch, eventually, free_port};
 
 /// A certificate authority; `SENTRY_BIN` names another program to test with.
 pub struct Sentry {
@@ -31,6 +31,31 @@ impl Sentry {
             config: scratch.write("sentry.yaml", ""),
             log: scratch.path().join("sentry.log"),
         }
+    }
+
+    /// Starts it and waits until it has anchors.
+    pub async fn ready(&self) -> Process {
+        let process = self.start();
+        eventually("the authority has anchors", START_TIMEOUT, || async {
+            if self.anchors.is_file() { Ok(()) } else { Err("no file") }
+        })
+        .await;
+        process
+    }
+
+    /// Gives the sidecar an identity of this authority.
+    pub fn secure(&self, options: Options) -> Options {
+        let options = options.flag("--enable-mtls").flag(format!("--sentry-address={}", self.address));
+        // As text once there is one: only ours waits for a file.
+        match fs::read_to_string(&self.anchors) {
+            Ok(anchors) => options.env("DAPR_TRUST_ANCHORS", &anchors),
+            Err(_) => options.env("DAPR_TRUST_ANCHORS_FILE", &self.anchors.display().to_string()),
+        }
+    }
+
+    /// The folder of its keys and certificates.
+    pub fn credentials(&self) -> &Path {
+        &self.credentials
     }
 
     /// Starts it, in the folder where it was before.

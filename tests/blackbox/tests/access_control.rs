@@ -10,13 +10,6 @@ use http::Method;
 
 const FIND_TIMEOUT: Duration = Duration::from_secs(30);
 
-fn with_mtls(app_id: &str, sentry: &Sentry) -> Options {
-    Options::new(app_id)
-        .flag("--enable-mtls")
-        .flag(format!("--sentry-address={}", sentry.address))
-        .env("DAPR_TRUST_ANCHORS", &std::fs::read_to_string(&sentry.anchors).expect("the anchors"))
-}
-
 /// Only `friend` may, and only what the rules say.
 fn configuration(friend: &str) -> String {
     format!(
@@ -44,22 +37,19 @@ spec:
 async fn only_what_a_policy_allows_reaches_the_application() {
     let scratch = Scratch::new("acl");
     let sentry = Sentry::new(&scratch);
-    let _authority = sentry.start();
-    eventually("the authority has anchors", FIND_TIMEOUT, || async {
-        if sentry.anchors.is_file() { Ok(()) } else { Err("no file".to_owned()) }
-    })
-    .await;
+    let _authority = sentry.ready().await;
     let app = FakeApp::start(|request| async move { respond(200, request.uri().path().to_owned()) }).await;
     let number = fastrand::u32(..);
     let [callee_id, friend_id, other_id] = ["callee", "friend", "other"].map(|n| format!("{n}-{number}"));
     let metrics = free_port();
-    let options = with_mtls(&callee_id, &sentry)
+    let options = sentry
+        .secure(Options::new(&callee_id))
         .app(app.port)
         .config(scratch.write("acl.yaml", &configuration(&friend_id)))
         .flag(format!("--metrics-port={metrics}"));
     let mut callee = Sidecar::spawn(&scratch, options);
-    let mut friend = Sidecar::spawn(&scratch, with_mtls(&friend_id, &sentry));
-    let mut other = Sidecar::spawn(&scratch, with_mtls(&other_id, &sentry));
+    let mut friend = Sidecar::spawn(&scratch, sentry.secure(Options::new(&friend_id)));
+    let mut other = Sidecar::spawn(&scratch, sentry.secure(Options::new(&other_id)));
     for sidecar in [&mut callee, &mut friend, &mut other] {
         sidecar.ready().await;
     }

@@ -3,21 +3,9 @@
 
 use std::time::Duration;
 
-use dapr_blackbox::{Options, Scratch, Sidecar, eventually, free_port, taken_port};
+use dapr_blackbox::{Options, Scratch, Sidecar, component, eventually, free_port, taken_port};
 use http::Method;
 use serde_json::json;
-
-fn component(name: &str, kind: &str, metadata: &[(&str, &str)]) -> String {
-    let metadata: Vec<_> =
-        metadata.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    json!({
-        "apiVersion": "dapr.io/v1alpha1",
-        "kind": "Component",
-        "metadata": {"name": name},
-        "spec": {"type": kind, "version": "v1", "metadata": metadata},
-    })
-    .to_string()
-}
 
 /// A sidecar with `flags` and one manifest that cannot start: its output.
 async fn refused(manifest: &str, flags: &[String]) -> String {
@@ -37,20 +25,20 @@ fn assert_fatal(output: &str, needles: &[&str]) {
 
 #[tokio::test]
 async fn unknown_component_type() {
-    let output = refused(&component("orders-db", "state.nosuch", &[]), &[]).await;
+    let output = refused(&component("orders-db", "state.nosuch", &json!({})), &[]).await;
     assert_fatal(&output, &["orders-db", "state.nosuch/v1", "couldn't find state store state.nosuch/v1"]);
 }
 
 #[tokio::test]
 async fn missing_component_metadata() {
-    let output = refused(&component("orders-db", "state.sqlite", &[]), &[]).await;
+    let output = refused(&component("orders-db", "state.sqlite", &json!({})), &[]).await;
     assert_fatal(&output, &["orders-db", "state.sqlite/v1", "missing connection string"]);
 }
 
 #[tokio::test]
 async fn broker_down_at_start() {
     let host = format!("127.0.0.1:{}", free_port());
-    let output = refused(&component("orders-bus", "pubsub.redis", &[("redisHost", &host)]), &[]).await;
+    let output = refused(&component("orders-bus", "pubsub.redis", &json!({"redisHost": host})), &[]).await;
     assert_fatal(&output, &["orders-bus", "pubsub.redis/v1", &host, "refused"]);
 }
 
@@ -80,7 +68,7 @@ async fn invalid_app_protocol() {
 async fn malformed_yaml() {
     let scratch = Scratch::new("bad-input");
     let broken = "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata:\n  name: orders-db\n spec: [\n";
-    let sound = component("store", "state.in-memory", &[]);
+    let sound = component("store", "state.in-memory", &json!({}));
     let resources = scratch.resources("resources", &[broken, &sound]);
     let sidecar = Sidecar::start(&scratch, Options::new("bad-input").resources(&resources)).await;
     sidecar.client.post("/v1.0/state/store", &json!([{"key": "k", "value": 1}])).await.expect(204);
@@ -97,9 +85,9 @@ async fn malformed_yaml() {
 #[tokio::test]
 async fn component_that_may_fail() {
     let scratch = Scratch::new("bad-input");
-    let manifest = component("orders-db", "state.nosuch", &[])
+    let manifest = component("orders-db", "state.nosuch", &json!({}))
         .replace("\"version\"", "\"ignoreErrors\":true,\"version\"");
-    let sound = component("store", "state.in-memory", &[]);
+    let sound = component("store", "state.in-memory", &json!({}));
     let resources = scratch.resources("resources", &[&manifest, &sound]);
     let sidecar = Sidecar::start(&scratch, Options::new("bad-input").resources(resources)).await;
     let answer = sidecar.client.get("/v1.0/state/orders-db/k").await.expect(400);
@@ -215,7 +203,8 @@ const CASES: &[Case] = &[
 #[tokio::test]
 async fn requests() {
     let scratch = Scratch::new("bad-input");
-    let manifests = [component("store", "state.in-memory", &[]), component("bus", "pubsub.in-memory", &[])];
+    let manifests =
+        [component("store", "state.in-memory", &json!({})), component("bus", "pubsub.in-memory", &json!({}))];
     let resources = scratch.resources("resources", &[&manifests[0], &manifests[1]]);
     let sidecar = Sidecar::start(&scratch, Options::new("bad-input").resources(resources)).await;
     let mut wrong = Vec::new();
@@ -238,7 +227,7 @@ async fn requests() {
 #[tokio::test]
 async fn over_long_body() {
     let scratch = Scratch::new("bad-input");
-    let resources = scratch.resources("resources", &[&component("store", "state.in-memory", &[])]);
+    let resources = scratch.resources("resources", &[&component("store", "state.in-memory", &json!({}))]);
     let options = Options::new("bad-input").resources(resources).flag("--max-body-size=1Ki");
     let sidecar = Sidecar::start(&scratch, options).await;
     let large = json!([{"key": "k", "value": "x".repeat(4096)}]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dapr_blackbox::{Client, FakeApp, Options, Redis, Scratch, Sidecar, call_grpc, respond};
+use dapr_blackbox::{Client, FakeApp, Options, Redis, Scratch, Sidecar, call_grpc, component, respond};
 use parking_lot::Mutex;
 use prost::Message;
 use serde_json::{Value, json};
@@ -18,18 +18,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 const GET: &str = "/dapr.proto.runtime.v1.Dapr/GetConfiguration";
 const SUBSCRIBE: &str = "/dapr.proto.runtime.v1.Dapr/SubscribeConfiguration";
 const UNSUBSCRIBE: &str = "/dapr.proto.runtime.v1.Dapr/UnsubscribeConfiguration";
-
-fn component(kind: &str, metadata: &[(&str, &str)]) -> String {
-    let metadata: Vec<_> =
-        metadata.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    json!({
-        "apiVersion": "dapr.io/v1alpha1",
-        "kind": "Component",
-        "metadata": {"name": "conf"},
-        "spec": {"type": kind, "version": "v1", "metadata": metadata},
-    })
-    .to_string()
-}
 
 /// `GetConfigurationRequest` and `SubscribeConfigurationRequest`.
 #[derive(Clone, PartialEq, Message)]
@@ -114,8 +102,10 @@ async fn walk(client: &Client, calls: &mut mpsc::Receiver<(String, Value)>, writ
 async fn items_and_updates_on_sqlite() {
     let scratch = Scratch::new("configuration-sqlite");
     let file = scratch.path().join("conf.db").to_str().expect("UTF-8").to_owned();
-    let resources =
-        scratch.resources("resources", &[&component("configuration.sqlite", &[("connectionString", &file)])]);
+    let resources = scratch.resources(
+        "resources",
+        &[&component("conf", "configuration.sqlite", &json!({"connectionString": file}))],
+    );
     let (app, mut calls) = listener().await;
     let sidecar =
         Sidecar::start(&scratch, Options::new("conf-sqlite").app(app.port).resources(resources)).await;
@@ -142,8 +132,8 @@ async fn items_and_updates_on_redis() {
     let scratch = Scratch::new("configuration-redis");
     let redis = Redis::start(&scratch).await;
     let address = redis.address();
-    let resources =
-        scratch.resources("resources", &[&component("configuration.redis", &[("redisHost", &address)])]);
+    let resources = scratch
+        .resources("resources", &[&component("conf", "configuration.redis", &json!({"redisHost": address}))]);
     let (app, mut calls) = listener().await;
     let sidecar =
         Sidecar::start(&scratch, Options::new("conf-redis").app(app.port).resources(resources)).await;
@@ -161,8 +151,10 @@ async fn items_and_updates_on_redis() {
 async fn a_stream_over_grpc() {
     let scratch = Scratch::new("configuration-grpc");
     let file = scratch.path().join("conf.db").to_str().expect("UTF-8").to_owned();
-    let resources =
-        scratch.resources("resources", &[&component("configuration.sqlite", &[("connectionString", &file)])]);
+    let resources = scratch.resources(
+        "resources",
+        &[&component("conf", "configuration.sqlite", &json!({"connectionString": file}))],
+    );
     let sidecar = Sidecar::start(&scratch, Options::new("conf-grpc").resources(resources)).await;
     let port = sidecar.grpc_port;
     let frames: Arc<Mutex<Vec<Bytes>>> = Arc::default();
@@ -208,8 +200,10 @@ async fn refusals() {
     none.stop().await;
 
     let file = scratch.path().join("conf.db").to_str().expect("UTF-8").to_owned();
-    let resources =
-        scratch.resources("resources", &[&component("configuration.sqlite", &[("connectionString", &file)])]);
+    let resources = scratch.resources(
+        "resources",
+        &[&component("conf", "configuration.sqlite", &json!({"connectionString": file}))],
+    );
     let some = Sidecar::start(&scratch, Options::new("conf-some").resources(resources)).await;
     let code = "ERR_CONFIGURATION_STORE_NOT_FOUND";
     case(&some, "/v1.0/configuration/other?key=a", 400, code, "configuration store other not found").await;

@@ -1,23 +1,13 @@
 //! The conversation API: the echo, and a model behind OpenAI's protocol.
 #![forbid(unsafe_code)]
 
-use dapr_blackbox::{FakeApp, Options, Scratch, Sidecar, call_grpc, respond, respond_json};
+use dapr_blackbox::{FakeApp, Options, Scratch, Sidecar, call_grpc, component, respond, respond_json};
 use serde_json::{Value, json};
-
-fn component(name: &str, kind: &str, metadata: &Value) -> String {
-    json!({
-        "apiVersion": "dapr.io/v1alpha1",
-        "kind": "Component",
-        "metadata": {"name": name},
-        "spec": {"type": kind, "version": "v1", "metadata": metadata},
-    })
-    .to_string()
-}
 
 #[tokio::test]
 async fn what_is_said_comes_back_without_personal_data() {
     let scratch = Scratch::new("conversation");
-    let folder = scratch.resources("resources", &[&component("echo", "conversation.echo", &json!([]))]);
+    let folder = scratch.resources("resources", &[&component("echo", "conversation.echo", &json!({}))]);
     let sidecar = Sidecar::start(&scratch, Options::new("a").resources(folder)).await;
 
     let path = "/v1.0-alpha1/conversation/echo/converse";
@@ -100,10 +90,7 @@ async fn a_model_is_asked_again_as_the_policy_says() {
         }
     })
     .await;
-    let metadata = json!([
-        {"name": "endpoint", "value": format!("http://127.0.0.1:{}/v1", model.port)},
-        {"name": "model", "value": "small"},
-    ]);
+    let metadata = json!({"endpoint": format!("http://127.0.0.1:{}/v1", model.port), "model": "small"});
     let model_component = component("model", "conversation.ollama", &metadata);
     let resiliency = "
 apiVersion: dapr.io/v1alpha1

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dapr_blackbox::{
-    Chunks, FakeApp, Options, Request, Response, Scratch, Sidecar, eventually, respond, respond_json,
-    respond_stream,
+    Chunks, FakeApp, Options, Process, Request, Response, Scratch, Sentry, Sidecar, eventually, respond,
+    respond_json, respond_stream,
 };
 use http::Method;
 use http_body_util::BodyExt;
@@ -56,6 +56,12 @@ fn callee(request: Request, stream: &OpenStream) -> Response {
     }
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Security {
+    None,
+    MutualTls,
+}
+
 struct Pair {
     caller: Sidecar,
     callee: Sidecar,
@@ -64,19 +70,31 @@ struct Pair {
     to: String,
     stream: OpenStream,
     _app: FakeApp,
+    _authority: Option<Process>,
     _scratch: Scratch,
 }
 
 impl Pair {
-    async fn start(configuration: Option<&str>) -> Self {
+    async fn start(configuration: Option<&str>, security: Security) -> Self {
         let scratch = Scratch::new("invocation");
         let suffix = fastrand::u32(..);
         let (caller_id, callee_id) = (format!("caller-{suffix}"), format!("callee-{suffix}"));
         let folder = scratch.path().to_str().expect("UTF-8");
         let config = configuration.map(|text| scratch.write("config.yaml", &text.replace("FOLDER", folder)));
-        let with_config = |options: Options| match &config {
-            Some(file) => options.config(file),
-            None => options,
+        let sentry = (security == Security::MutualTls).then(|| Sentry::new(&scratch));
+        let authority = match &sentry {
+            Some(sentry) => Some(sentry.ready().await),
+            None => None,
+        };
+        let with_config = |options: Options| {
+            let options = match &config {
+                Some(file) => options.config(file),
+                None => options,
+            };
+            match &sentry {
+                Some(sentry) => sentry.secure(options),
+                None => options,
+            }
         };
         let stream = OpenStream::default();
         let handler_stream = stream.clone();
@@ -88,7 +106,7 @@ impl Pair {
         let callee = Sidecar::start(&scratch, with_config(Options::new(&callee_id).app(app.port))).await;
         let caller = Sidecar::start(&scratch, with_config(Options::new(&caller_id))).await;
         let to = format!("/v1.0/invoke/{callee_id}/method");
-        Self { caller, callee, caller_id, to, stream, _app: app, _scratch: scratch }
+        Self { caller, callee, caller_id, to, stream, _app: app, _authority: authority, _scratch: scratch }
     }
 
     async fn found(&self) {
@@ -162,8 +180,8 @@ async fn a_streaming_body_is_not_gathered(pair: &Pair) {
     assert_eq!(read().await, None);
 }
 
-async fn pair_works(configuration: Option<&str>) {
-    let pair = Pair::start(configuration).await;
+async fn pair_works(configuration: Option<&str>, security: Security) {
+    let pair = Pair::start(configuration, security).await;
     pair.found().await;
     everything_passes(&pair).await;
     a_streaming_body_is_not_gathered(&pair).await;
@@ -172,17 +190,22 @@ async fn pair_works(configuration: Option<&str>) {
 
 #[tokio::test]
 async fn sidecars_find_each_other_by_multicast_dns() {
-    pair_works(None).await;
+    pair_works(None, Security::None).await;
 }
 
 #[tokio::test]
 async fn sidecars_find_each_other_by_sqlite_name_resolution() {
-    pair_works(Some(SQLITE_RESOLVER)).await;
+    pair_works(Some(SQLITE_RESOLVER), Security::None).await;
+}
+
+#[tokio::test]
+async fn mutual_tls_changes_nothing_for_the_applications() {
+    pair_works(Some(SQLITE_RESOLVER), Security::MutualTls).await;
 }
 
 #[tokio::test]
 async fn an_application_nobody_knows_is_named_in_the_error() {
-    let pair = Pair::start(Some(SQLITE_RESOLVER)).await;
+    let pair = Pair::start(Some(SQLITE_RESOLVER), Security::None).await;
     let answer = pair.caller.client.get("/v1.0/invoke/nobody-here/method/x").await.expect(500);
     let error = answer.json();
     assert_eq!(error["errorCode"], "ERR_DIRECT_INVOKE");
@@ -194,7 +217,7 @@ async fn an_application_nobody_knows_is_named_in_the_error() {
 /// with an answer, never hang, and work again.
 #[tokio::test]
 async fn a_callee_killed_and_restarted_is_found_again() {
-    let pair = Pair::start(Some(SQLITE_RESOLVER)).await;
+    let pair = Pair::start(Some(SQLITE_RESOLVER), Security::None).await;
     pair.found().await;
     let Pair { caller, mut callee, to, _app: app, _scratch: scratch, .. } = pair;
     callee.process.kill().await;

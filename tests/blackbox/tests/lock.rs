@@ -1,25 +1,13 @@
 //! The distributed lock over HTTP and gRPC, with SQLite and Redis.
 #![forbid(unsafe_code)]
 
-use dapr_blackbox::{Client, Options, Redis, Scratch, Sidecar, call_grpc};
+use dapr_blackbox::{Client, Options, Redis, Scratch, Sidecar, call_grpc, component};
 use http::Method;
 use prost::Message;
 use serde_json::{Value, json};
 
 const LOCK: &str = "/v1.0-alpha1/lock/locks";
 const UNLOCK: &str = "/v1.0-alpha1/unlock/locks";
-
-fn component(kind: &str, metadata: &[(&str, &str)]) -> String {
-    let metadata: Vec<_> =
-        metadata.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    json!({
-        "apiVersion": "dapr.io/v1alpha1",
-        "kind": "Component",
-        "metadata": {"name": "locks"},
-        "spec": {"type": kind, "version": "v1", "metadata": metadata},
-    })
-    .to_string()
-}
 
 /// `TryLockRequest`; without the last field `UnlockRequest`.
 #[derive(Clone, PartialEq, Message)]
@@ -63,7 +51,7 @@ async fn lock_and_unlock(scratch: &Scratch, name: &str, manifest: &str) {
 async fn two_applications_share_a_lock_on_sqlite() {
     let scratch = Scratch::new("lock-sqlite");
     let file = scratch.path().join("locks.db").to_str().expect("UTF-8").to_owned();
-    let manifest = component("lock.sqlite", &[("connectionString", &file), ("keyPrefix", "none")]);
+    let manifest = component("locks", "lock.sqlite", &json!({"connectionString": file, "keyPrefix": "none"}));
     lock_and_unlock(&scratch, "sqlite", &manifest).await;
 }
 
@@ -71,7 +59,8 @@ async fn two_applications_share_a_lock_on_sqlite() {
 async fn two_applications_share_a_lock_on_redis() {
     let scratch = Scratch::new("lock-redis");
     let redis = Redis::start(&scratch).await;
-    let manifest = component("lock.redis", &[("redisHost", &redis.address()), ("keyPrefix", "name")]);
+    let manifest =
+        component("locks", "lock.redis", &json!({"redisHost": redis.address(), "keyPrefix": "name"}));
     lock_and_unlock(&scratch, "redis", &manifest).await;
 }
 
@@ -101,8 +90,10 @@ async fn refusals_in_their_order() {
     }
     none.stop().await;
 
-    let resources =
-        scratch.resources("resources", &[&component("lock.sqlite", &[("connectionString", ":memory:")])]);
+    let resources = scratch.resources(
+        "resources",
+        &[&component("locks", "lock.sqlite", &json!({"connectionString": ":memory:"}))],
+    );
     let some = Sidecar::start(&scratch, Options::new("lock-some").resources(resources)).await;
     let lock = |resource: &str, owner: &str| {
         json!({"resourceId": resource, "lockOwner": owner, "expiryInSeconds": 5}).to_string()
@@ -151,7 +142,7 @@ async fn refusals_in_their_order() {
 
     let resources = scratch.resources(
         "prefix",
-        &[&component("lock.sqlite", &[("connectionString", ":memory:"), ("keyPrefix", "a||b")])],
+        &[&component("locks", "lock.sqlite", &json!({"connectionString": ":memory:", "keyPrefix": "a||b"}))],
     );
     let output = Sidecar::spawn(&scratch, Options::new("lock-prefix").resources(resources)).failed().await;
     assert!(

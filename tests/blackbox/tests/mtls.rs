@@ -4,19 +4,17 @@
 
 use std::time::Duration;
 
-use dapr_blackbox::{FakeApp, Options, Scratch, Sentry, Sidecar, eventually, free_port, respond};
+use dapr_blackbox::{
+    FakeApp, GrpcApp, GrpcStream, Options, Scratch, Sentry, Sidecar, eventually, free_port, respond,
+};
+use dapr_wire::common::v1::{InvokeRequest, InvokeResponse};
 use http::Method;
+use prost::Message;
+use prost_types::Any;
 
 const FIND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Long enough for a sidecar that does not wait to have opened its port.
 const START_TIME: Duration = Duration::from_secs(2);
-
-fn with_mtls(app_id: &str, sentry: &Sentry) -> Options {
-    Options::new(app_id)
-        .flag("--enable-mtls")
-        .flag(format!("--sentry-address={}", sentry.address))
-        .env("DAPR_TRUST_ANCHORS_FILE", &sentry.anchors.display().to_string())
-}
 
 #[tokio::test]
 async fn sidecars_wait_for_the_authority_and_trust_only_who_it_knows() {
@@ -26,9 +24,10 @@ async fn sidecars_wait_for_the_authority_and_trust_only_who_it_knows() {
     let (callee_id, caller_id) =
         (format!("callee-{}", fastrand::u32(..)), format!("a-{}", fastrand::u32(..)));
     let metrics = free_port();
-    let options = with_mtls(&callee_id, &sentry).app(app.port).flag(format!("--metrics-port={metrics}"));
+    let options =
+        sentry.secure(Options::new(&callee_id)).app(app.port).flag(format!("--metrics-port={metrics}"));
     let mut callee = Sidecar::spawn(&scratch, options);
-    let mut caller = Sidecar::spawn(&scratch, with_mtls(&caller_id, &sentry));
+    let mut caller = Sidecar::spawn(&scratch, sentry.secure(Options::new(&caller_id)));
 
     tokio::time::sleep(START_TIME).await;
     assert!(callee.process.ended().is_none() && caller.process.ended().is_none(), "they wait");
@@ -60,6 +59,66 @@ async fn sidecars_wait_for_the_authority_and_trust_only_who_it_knows() {
     // What runs does not need the authority.
     authority.kill().await;
     caller.client.get(&path).await.expect(200);
+    caller.stop().await;
+    callee.stop().await;
+}
+
+/// Finds both through one file: several sidecars of one machine, without multicast.
+const NAMES: &str = "
+apiVersion: dapr.io/v1alpha1
+kind: Configuration
+metadata: {name: config}
+spec:
+  nameResolution:
+    component: sqlite
+    version: v1
+    configuration: {connectionString: 'FOLDER/names.db'}
+";
+
+#[tokio::test]
+async fn applications_with_grpc_are_reached_both_ways() {
+    let scratch = Scratch::new("mtls");
+    let sentry = Sentry::new(&scratch);
+    let _authority = sentry.ready().await;
+    let folder = scratch.path().to_str().expect("UTF-8");
+    let config = scratch.write("names.yaml", &NAMES.replace("FOLDER", folder));
+    let app = GrpcApp::start(|message| {
+        let request = InvokeRequest::decode(message).expect("an InvokeRequest");
+        let sent = request.data.unwrap_or_default().value;
+        let text = format!("{} {}", request.method, String::from_utf8_lossy(&sent));
+        let data = Any { value: text.into_bytes().into(), ..Any::default() };
+        let content_type = "text/plain".to_owned();
+        InvokeResponse { data: Some(data), content_type, ..InvokeResponse::default() }.encode_to_vec().into()
+    })
+    .await;
+    let options = Options::new("callee").app_with_protocol(app.port, "grpc").config(&config);
+    let callee = Sidecar::start(&scratch, sentry.secure(options)).await;
+    let caller = Sidecar::start(&scratch, sentry.secure(Options::new("caller").config(&config))).await;
+
+    // HTTP in front, gRPC behind.
+    let answer = eventually("the callee is reached", FIND_TIMEOUT, || async {
+        let path = "/v1.0/invoke/callee/method/shout";
+        let headers = [("content-type", "text/plain")];
+        let answer = caller.client.send(Method::POST, path, &headers, "hello").await;
+        if answer.status == 200 { Ok(answer) } else { Err(answer.text()) }
+    })
+    .await;
+    assert_eq!(
+        (answer.text().as_str(), &answer.headers["content-type"]),
+        ("shout hello", &"text/plain".parse().unwrap())
+    );
+
+    // A method of the application's own, passed on undecoded: message by message, both ways, and a large one.
+    let metadata = [("dapr-app-id", "callee")];
+    let mut call = GrpcStream::open(caller.grpc_port, "/shop.Orders/Watch", &metadata, b"first").await;
+    assert_eq!(call.next().await.as_deref(), Some(b"first".as_slice()));
+    let large = vec![b'x'; 3 << 20];
+    for message in [b"second".as_slice(), b"", &large] {
+        call.send(message).await;
+        assert_eq!(call.next().await.map(|m| m.len()), Some(message.len()));
+    }
+    call.end();
+    assert_eq!((call.next().await, call.code()), (None, Some(0)));
     caller.stop().await;
     callee.stop().await;
 }

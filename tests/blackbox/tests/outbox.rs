@@ -3,35 +3,25 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dapr_blackbox::{FakeApp, Options, Scratch, Sidecar, eventually, respond, respond_json};
+use dapr_blackbox::{FakeApp, Options, Scratch, Sidecar, component, eventually, respond, respond_json};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
-fn component(name: &str, kind: &str, metadata: Value) -> String {
-    json!({
-        "apiVersion": "dapr.io/v1alpha1",
-        "kind": "Component",
-        "metadata": {"name": name},
-        "spec": {"type": kind, "version": "v1", "metadata": metadata},
-    })
-    .to_string()
-}
-
 #[tokio::test]
 async fn written_items_are_published_once_and_in_their_projection() {
     let scratch = Scratch::new("outbox");
-    let database = |name: &str| json!({"name": "connectionString", "value": scratch.path().join(name)});
-    let bus = component("bus", "pubsub.sqlite", json!([database("bus.db")]));
+    let database = |name: &str| scratch.path().join(name);
+    let bus = component("bus", "pubsub.sqlite", &json!({"connectionString": database("bus.db")}));
     let store = component(
         "store",
         "state.sqlite",
-        json!([
-            database("state.db"),
-            {"name": "outboxPublishPubsub", "value": "bus"},
-            {"name": "outboxPublishTopic", "value": "changes"},
-        ]),
+        &json!({
+            "connectionString": database("state.db"),
+            "outboxPublishPubsub": "bus",
+            "outboxPublishTopic": "changes",
+        }),
     );
     let events = Arc::new(Mutex::new(Vec::<Value>::new()));
     let seen = events.clone();

@@ -90,12 +90,15 @@ impl Options {
         Ok(options)
     }
 
-    /// The folder with our daprd, built first unless the options say otherwise.
-    pub async fn our_binaries(&self) -> anyhow::Result<PathBuf> {
+    /// The folder with our daprd, and `sentry` if asked for, built first unless the options say otherwise.
+    pub async fn our_binaries(&self, sentry: bool) -> anyhow::Result<PathBuf> {
         if let Some(folder) = &self.bin_dir {
             return Ok(folder.clone());
         }
         if self.build {
+            if sentry {
+                tools::cargo_build("sentry", "dist").await?;
+            }
             let program = tools::cargo_build("daprd", "dist").await?;
             return Ok(program.parent().context("cargo named a program without a folder")?.to_owned());
         }

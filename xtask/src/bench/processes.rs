@@ -115,6 +115,56 @@ impl Echo {
     }
 }
 
+/// A certificate authority with keys of its own.
+pub struct Sentry {
+    port: u16,
+    anchors: String,
+    _child: Child,
+}
+
+impl Sentry {
+    pub async fn start(program: &Path, scratch: &Path) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            program.is_file(),
+            "{} is missing: build it or name another folder",
+            program.display()
+        );
+        let [port, healthz_port] = free_ports()?;
+        let (credentials, config) = (scratch.join("credentials"), scratch.join("sentry.yaml"));
+        std::fs::create_dir_all(&credentials)?;
+        std::fs::write(&config, "")?;
+        let log = std::fs::File::create(scratch.join("sentry.log"))?;
+        let child = Command::new(program)
+            .args(["--port", &port.to_string(), "--listen-address", "127.0.0.1"])
+            .args(["--healthz-port", &healthz_port.to_string(), "--enable-metrics=false"])
+            .arg("--config")
+            .arg(&config)
+            .arg("--issuer-credentials")
+            .arg(&credentials)
+            .env_remove("NAMESPACE")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            // Written before it listens.
+            let listens = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok();
+            if listens && let Ok(anchors) = std::fs::read_to_string(credentials.join("ca.crt")) {
+                return Ok(Sentry { port, anchors, _child: child });
+            }
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "sentry does not listen; {}",
+                tail(&scratch.join("sentry.log"))
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
 /// How to start a sidecar.
 pub struct SidecarPlan<'a> {
     pub program: &'a Path,
@@ -123,6 +173,8 @@ pub struct SidecarPlan<'a> {
     /// Folder of component files.
     pub resources: Option<&'a Path>,
     pub configuration: Option<&'a Path>,
+    /// Gives it an identity; plaintext without.
+    pub sentry: Option<&'a Sentry>,
     /// Folder for its log and as its home.
     pub scratch: &'a Path,
 }
@@ -157,6 +209,11 @@ impl Sidecar {
         }
         if let Some(port) = plan.app_port {
             command.args(["--app-port", &port.to_string()]);
+        }
+        if let Some(sentry) = plan.sentry {
+            command
+                .args(["--enable-mtls", "--sentry-address", &format!("127.0.0.1:{}", sentry.port)])
+                .env("DAPR_TRUST_ANCHORS", &sentry.anchors);
         }
         if let Some(folder) = plan.resources {
             command.arg("--resources-path").arg(folder);

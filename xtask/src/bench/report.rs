@@ -23,6 +23,8 @@ pub enum Metric {
     Rate,
     /// Microseconds of processor time of all sidecars for one request.
     Cpu,
+    /// Processor time of a request as a multiple of the same without TLS.
+    OverPlain,
     /// KiB of the largest sidecar at the end of the window.
     Rss,
     Anonymous,
@@ -32,7 +34,7 @@ pub enum Metric {
     Errors,
 }
 
-const METRICS: [Metric; 12] = [
+const METRICS: [Metric; 13] = [
     Metric::P50,
     Metric::P90,
     Metric::P99,
@@ -41,6 +43,7 @@ const METRICS: [Metric; 12] = [
     Metric::AddedP99,
     Metric::Rate,
     Metric::Cpu,
+    Metric::OverPlain,
     Metric::Rss,
     Metric::Anonymous,
     Metric::Size,
@@ -58,6 +61,7 @@ impl Metric {
             Metric::AddedP99 => "added p99 ms",
             Metric::Rate => "rate /s",
             Metric::Cpu => "CPU us/req",
+            Metric::OverPlain => "CPU / plain",
             Metric::Rss => "RSS MB",
             Metric::Anonymous => "anon MB",
             Metric::Size => "size MB",
@@ -75,6 +79,7 @@ impl Metric {
             Metric::AddedP99 => "added_p99_us",
             Metric::Rate => "rate_per_s",
             Metric::Cpu => "cpu_us_per_request",
+            Metric::OverPlain => "cpu_over_plain",
             Metric::Rss => "rss_kib",
             Metric::Anonymous => "rss_anon_kib",
             Metric::Size => "size_bytes",
@@ -94,14 +99,16 @@ impl Metric {
             }
             Metric::Rate | Metric::Errors => format!("{value:.0}"),
             Metric::Cpu => format!("{value:.1}"),
+            Metric::OverPlain => format!("{value:.2}"),
             Metric::Rss | Metric::Anonymous => format!("{:.1}", value / 1_024.0),
             Metric::Size => format!("{:.1}", value / 1e6),
         }
     }
 
-    /// A count of failures has no ratio, and a difference near zero or below it has no meaning as one.
+    /// A count of failures has no ratio, nor has a ratio, and a difference near zero or below it has no meaning as one.
     fn ratio(self, ours: f64, theirs: f64) -> Option<f64> {
-        (self != Metric::Errors && ours > 0.0 && theirs > 0.0).then(|| ours / theirs)
+        let counts = !matches!(self, Metric::Errors | Metric::OverPlain);
+        (counts && ours > 0.0 && theirs > 0.0).then(|| ours / theirs)
     }
 }
 
@@ -112,6 +119,10 @@ impl Sample {
     pub fn with(mut self, metric: Metric, value: f64) -> Self {
         self.0.insert(metric, value);
         self
+    }
+
+    pub fn get(&self, metric: Metric) -> Option<f64> {
+        self.0.get(&metric).copied()
     }
 
     pub fn of_load(load: &Load) -> Self {

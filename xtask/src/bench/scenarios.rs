@@ -7,16 +7,16 @@ use anyhow::Context as _;
 
 use super::load::{self, Load, Request};
 use super::options::Names;
-use super::processes::{Echo, Sidecar, SidecarPlan, cpu_time, shorten};
+use super::processes::{Echo, Sentry, Sidecar, SidecarPlan, cpu_time, shorten};
 use super::report::{Metric, Sample};
-use super::{Bench, Side, http, pubsub, single};
+use super::{Bench, Side, http, mtls, pubsub, single};
 
 /// Connections of the saturating generator.
 pub const CONNECTIONS: u32 = 16;
 /// Connections for the bodies of 1 MB.
 const LARGE_CONNECTIONS: u32 = 4;
-const PACED_RATE: u32 = 1_000;
-const SMALL_BODY: usize = 1_024;
+pub const PACED_RATE: u32 = 1_000;
+pub const SMALL_BODY: usize = 1_024;
 const LARGE_BODY: usize = 1 << 20;
 /// State keys read and written in turn.
 const KEYS: u32 = 1_000;
@@ -45,6 +45,7 @@ enum Kind {
     Idle,
     Size,
     InvokePaced,
+    InvokeMtls,
     InvokeSaturated {
         body: usize,
         connections: u32,
@@ -66,6 +67,11 @@ pub static ALL: &[Scenario] = &[
     scenario("idle", "memory 5 s after start", Kind::Idle),
     scenario("size", "size of the program", Kind::Size),
     scenario("invoke-paced", "1 KB echo through two sidecars at 1,000/s", Kind::InvokePaced),
+    scenario(
+        "invoke-mtls",
+        "1 KB echo through two sidecars with mutual TLS at 1,000/s, and its cost over plaintext",
+        Kind::InvokeMtls,
+    ),
     scenario(
         "invoke-saturated",
         "1 KB echo through two sidecars, 16 connections",
@@ -146,13 +152,17 @@ impl Scenario {
     pub fn generator(&self) -> Option<Generator> {
         match self.kind {
             Kind::Start | Kind::Idle | Kind::Size | Kind::PublishPaced(..) => None,
-            Kind::InvokePaced => Some(Generator::Oha),
+            Kind::InvokePaced | Kind::InvokeMtls => Some(Generator::Oha),
             Kind::GrpcStateGet => Some(Generator::H2load),
             Kind::InvokeSaturated { .. }
             | Kind::StateGet(_)
             | Kind::StateSet(_)
             | Kind::PublishSaturated(..) => Some(Generator::Wrk),
         }
+    }
+
+    pub fn needs_sentry(&self) -> bool {
+        matches!(self.kind, Kind::InvokeMtls)
     }
 
     pub fn needs_redis(&self) -> bool {
@@ -173,6 +183,7 @@ impl Scenario {
             Kind::Idle => single::idle(bench, side).await,
             Kind::Size => single::size(bench, side),
             Kind::InvokePaced => invoke_paced(bench, side).await,
+            Kind::InvokeMtls => mtls::paced(bench, side).await,
             Kind::InvokeSaturated { body, connections } => {
                 invoke_saturated(bench, side, body, connections).await
             }
@@ -233,8 +244,20 @@ impl Setup {
         app_id: &str,
         app_port: Option<u16>,
     ) -> anyhow::Result<Sidecar> {
+        self.secured_sidecar(bench, side, app_id, app_port, None).await
+    }
+
+    async fn secured_sidecar(
+        &self,
+        bench: &Bench,
+        side: Side,
+        app_id: &str,
+        app_port: Option<u16>,
+        sentry: Option<&Sentry>,
+    ) -> anyhow::Result<Sidecar> {
         Sidecar::start(SidecarPlan {
-            program: &bench.daprd(side)?,
+            program: &bench.program(side, "daprd")?,
+            sentry,
             app_id,
             app_port,
             resources: Some(&self.resources),
@@ -275,7 +298,7 @@ pub fn memory_of(sample: Sample, sidecars: &[&Sidecar]) -> anyhow::Result<Sample
 }
 
 /// Measures one window: load, processor time and memory of the sidecars.
-async fn window(
+pub async fn window(
     sidecars: &[&Sidecar],
     load: impl Future<Output = anyhow::Result<Load>>,
 ) -> anyhow::Result<(Load, Sample)> {
@@ -288,23 +311,24 @@ async fn window(
 }
 
 /// Caller's sidecar, callee's sidecar and the callee.
-struct Pair {
-    caller: Sidecar,
+pub struct Pair {
+    pub caller: Sidecar,
     callee: Sidecar,
     echo: Echo,
-    setup: Setup,
+    pub setup: Setup,
     /// Path of the callee's echo at the caller's sidecar.
-    path: String,
+    pub path: String,
 }
 
 impl Pair {
-    async fn start(bench: &Bench, side: Side) -> anyhow::Result<Self> {
+    pub async fn start(bench: &Bench, side: Side, sentry: Option<&Sentry>) -> anyhow::Result<Self> {
         let setup = Setup::new(bench)?;
         let echo = Echo::start(&bench.tools.echo, None).await?;
         // A name of its own: resolvers remember where a name was before.
         let callee_id = format!("callee-{}", echo.port);
-        let callee = setup.sidecar(bench, side, &callee_id, Some(echo.port)).await?;
-        let caller = setup.sidecar(bench, side, &format!("caller-{}", echo.port), None).await?;
+        let callee = setup.secured_sidecar(bench, side, &callee_id, Some(echo.port), sentry).await?;
+        let caller_id = format!("caller-{}", echo.port);
+        let caller = setup.secured_sidecar(bench, side, &caller_id, None, sentry).await?;
         let path = format!("/v1.0/invoke/{callee_id}/method/echo");
         let pair = Pair { caller, callee, echo, setup, path };
         let deadline = Instant::now() + INVOKE_TIMEOUT;
@@ -324,12 +348,12 @@ impl Pair {
         }
     }
 
-    fn sidecars(&self) -> [&Sidecar; 2] {
+    pub fn sidecars(&self) -> [&Sidecar; 2] {
         [&self.caller, &self.callee]
     }
 }
 
-fn post<'a>(port: u16, path: &'a str, body: &'a Path) -> Request<'a> {
+pub fn post<'a>(port: u16, path: &'a str, body: &'a Path) -> Request<'a> {
     Request {
         port,
         method: "POST",
@@ -342,7 +366,7 @@ fn post<'a>(port: u16, path: &'a str, body: &'a Path) -> Request<'a> {
 
 async fn invoke_paced(bench: &Bench, side: Side) -> anyhow::Result<Sample> {
     let oha = bench.tools.oha.as_deref().context("oha was not installed for this scenario")?;
-    let pair = Pair::start(bench, side).await?;
+    let pair = Pair::start(bench, side, None).await?;
     let body = pair.setup.body(&"x".repeat(SMALL_BODY))?;
     let through = post(pair.caller.http_port, &pair.path, &body);
     let direct = post(pair.echo.port, "/echo", &body);
@@ -362,7 +386,7 @@ async fn invoke_saturated(
     body: usize,
     connections: u32,
 ) -> anyhow::Result<Sample> {
-    let pair = Pair::start(bench, side).await?;
+    let pair = Pair::start(bench, side, None).await?;
     let body = pair.setup.body(&"x".repeat(body))?;
     let request = post(pair.caller.http_port, &pair.path, &body);
     load::wrk(&request, connections, warm_up_seconds(bench)).await?;
@@ -453,7 +477,7 @@ mod tests {
     fn chooses_by_name_and_by_prefix() {
         assert_eq!(names(&[]).len(), ALL.len());
         assert_eq!(names(&["size", "start"]), ["start", "size"]);
-        assert_eq!(names(&["invoke"]), ["invoke-paced", "invoke-saturated", "invoke-1mb"]);
+        assert_eq!(names(&["invoke"]), ["invoke-paced", "invoke-mtls", "invoke-saturated", "invoke-1mb"]);
         assert!(choose(&["nothing".to_owned()]).is_err());
     }
 

@@ -33,7 +33,7 @@ pub async fn idle(bench: &Bench, side: Side) -> anyhow::Result<Sample> {
 }
 
 pub fn size(bench: &Bench, side: Side) -> anyhow::Result<Sample> {
-    let program: PathBuf = bench.daprd(side)?;
+    let program: PathBuf = bench.program(side, "daprd")?;
     Ok(Sample::default().with(Metric::Size, std::fs::metadata(program)?.len() as f64))
 }
 
@@ -41,10 +41,11 @@ pub fn size(bench: &Bench, side: Side) -> anyhow::Result<Sample> {
 async fn alone(bench: &Bench, side: Side) -> anyhow::Result<(Sidecar, Setup)> {
     let setup = Setup::new(bench)?;
     let sidecar = Sidecar::start(SidecarPlan {
-        program: &bench.daprd(side)?,
+        program: &bench.program(side, "daprd")?,
         app_id: "alone",
         app_port: None,
         resources: None,
+        sentry: None,
         configuration: setup.configuration.as_deref(),
         scratch: setup.folder.path(),
     })

@@ -2,6 +2,8 @@
 //! §2): chain, validity and SPIFFE identity count; host names and extended key
 //! usages do not.
 
+mod complaints;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use crate::rotation::Time;
 use crate::spiffe::SpiffeId;
 use crate::tls::verifier::{Judge, Shown, Verifier, algorithms};
 use crate::x509::Facts;
+use complaints::Complaints;
 
 /// Who the other side must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,18 +73,25 @@ impl ExtendedKeyUsageValidator for AnyUsage {
 pub(super) struct Spiffe {
     anchors: TrustAnchors,
     expect: Expect,
+    complaints: Complaints,
 }
 
 impl Spiffe {
     pub fn verifier(anchors: TrustAnchors, expect: Expect) -> Arc<Verifier<Self>> {
-        Arc::new(Verifier::new(Self { anchors, expect }))
+        Arc::new(Verifier::new(Self { anchors, expect, complaints: Complaints::default() }))
     }
 }
 
 impl Judge for Spiffe {
     fn judge(&self, shown: &Shown<'_>) -> Result<(), Error> {
-        let id = verify_chain(&self.anchors.current(), shown.leaf, shown.intermediates, shown.now)?;
-        self.expect.check(&id)
+        let judged = verify_chain(&self.anchors.current(), shown.leaf, shown.intermediates, shown.now)
+            .and_then(|id| self.expect.check(&id));
+        // A refused server is the answer to whoever called it; a refused client learns nothing but an
+        // alert, and without this line nobody would.
+        if let (Err(error), None) = (&judged, shown.server) {
+            self.complaints.refused(shown.leaf, error);
+        }
+        judged
     }
 }
 
@@ -121,17 +131,20 @@ fn failed(error: &webpki::Error) -> Error {
 
 /// The reason of a failed handshake in words.
 pub(super) fn reason(error: &std::io::Error) -> String {
-    let tls = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
-    match tls {
-        Some(Error::InvalidCertificate(refusal)) => match refusal {
-            CertificateError::Other(other) => other.0.to_string(),
-            CertificateError::Expired => "certificate has expired".to_owned(),
-            CertificateError::NotValidYet => "certificate is not valid yet".to_owned(),
-            CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
-            CertificateError::BadSignature => "certificate has a bad signature".to_owned(),
-            other => other.to_string(),
-        },
-        Some(tls) => tls.to_string(),
+    match error.get_ref().and_then(|e| e.downcast_ref::<Error>()) {
+        Some(tls) => in_words(tls),
         None => error.to_string(),
+    }
+}
+
+fn in_words(error: &Error) -> String {
+    let Error::InvalidCertificate(refusal) = error else { return error.to_string() };
+    match refusal {
+        CertificateError::Other(other) => other.0.to_string(),
+        CertificateError::Expired => "certificate has expired".to_owned(),
+        CertificateError::NotValidYet => "certificate is not valid yet".to_owned(),
+        CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        CertificateError::BadSignature => "certificate has a bad signature".to_owned(),
+        other => other.to_string(),
     }
 }

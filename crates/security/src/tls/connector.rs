@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::ClientConfig;
+use rustls::{CertificateError, ClientConfig};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -13,8 +13,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub enum ConnectError {
     #[error("'{0}' is neither a host name nor an IP address that TLS could check")]
     ServerName(String),
-    #[error("TLS handshake with '{host}' failed: {source}")]
+    #[error("TLS handshake with '{host}' failed: {}", reason(.source))]
     Handshake { host: String, source: io::Error },
+}
+
+/// A certificate that was refused, in the words that tests and users of Dapr
+/// look for.
+fn reason(error: &io::Error) -> String {
+    let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(certificate)) = refused else { return error.to_string() };
+    let why = match certificate {
+        CertificateError::UnknownIssuer => "x509: certificate signed by unknown authority".to_owned(),
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => {
+            format!("x509: certificate has expired or is not yet valid: {certificate}")
+        }
+        other => other.to_string(),
+    };
+    format!("tls: failed to verify certificate: {why}")
 }
 
 /// Makes TLS connections with one configuration. Cloning is cheap and shares

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use dapr_blackbox::{FakeApp, Options, Scratch, Sidecar, respond};
+use dapr_blackbox::{FakeApp, Options, Scratch, Sidecar, component, respond};
 use dapr_wire::runtime::v1 as rt;
 use http::Method;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::ask::{Ask, component, configuration};
+use crate::ask::{Ask, configuration};
 
 fn get(store: &str) -> rt::GetStateRequest {
     rt::GetStateRequest { store_name: store.into(), key: "k".into(), ..Default::default() }

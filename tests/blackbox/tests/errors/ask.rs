@@ -219,19 +219,6 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// A component manifest; `metadata` is an object of names and values.
-pub fn component(name: &str, kind: &str, metadata: &Value) -> String {
-    let entries = metadata.as_object().into_iter().flatten();
-    let entries: Vec<_> = entries.map(|(name, value)| json!({"name": name, "value": value})).collect();
-    json!({
-        "apiVersion": "dapr.io/v1alpha1",
-        "kind": "Component",
-        "metadata": {"name": name},
-        "spec": {"type": kind, "version": "v1", "metadata": entries},
-    })
-    .to_string()
-}
-
 /// A Configuration file with `spec`.
 pub fn configuration(scratch: &Scratch, spec: &Value) -> std::path::PathBuf {
     let document = json!({

@@ -1,10 +1,10 @@
 //! Bindings, secrets, configuration, locks and conversation.
 
-use dapr_blackbox::{FakeApp, Options, Redis, Scratch, Sidecar, respond};
+use dapr_blackbox::{FakeApp, Options, Postgresql, Redis, Scratch, Sidecar, component, respond};
 use dapr_wire::runtime::v1 as rt;
 use serde_json::json;
 
-use crate::ask::{Ask, component, configuration};
+use crate::ask::{Ask, configuration};
 use crate::fakes;
 
 fn binding(name: &str, operation: &str) -> rt::InvokeBindingRequest {
@@ -293,6 +293,54 @@ async fn conversation() {
     ask.grpc("no messages", "ConverseAlpha2", &alpha2("echo", Some(Vec::new()))).await;
     let nothing = vec![rt::ConversationMessage::default()];
     ask.grpc("no kind", "ConverseAlpha2", &alpha2("echo", Some(nothing))).await;
+    ask.done();
+    sidecar.stop().await;
+}
+
+/// Stores that cannot do what they are asked: one whose server is away, one
+/// that is not told where changes are announced.
+#[tokio::test]
+async fn failing_configuration_stores() {
+    let scratch = Scratch::new("errors");
+    let app = FakeApp::start(|_| async { respond(200, "") }).await;
+    let (redis, postgresql) = (Redis::start(&scratch).await, Postgresql::start(&scratch).await);
+    let table = json!({
+        "connectionString": postgresql.connection_string(),
+        "table": "configtable",
+        "maxIdentifierLength": "63",
+    });
+    postgresql
+        .run("CREATE TABLE configtable (key varchar, value varchar, version varchar, metadata json)")
+        .await;
+    let (address, port) = (redis.address(), redis.port);
+    let manifests = [
+        component("away", "configuration.redis", &json!({"redisHost": address, "redisMaxRetries": "1"})),
+        component("silent", "configuration.postgresql", &table),
+    ];
+    let resources = scratch.resources("resources", &[&manifests[0], &manifests[1]]);
+    let sidecar = Sidecar::start(&scratch, Options::new("errors").app(app.port).resources(resources)).await;
+    redis.stop().await;
+    let mut ask = Ask::new(&sidecar, "configuration-failing");
+    ask.mask_port(port, "PORT");
+    for (what, path) in [
+        ("get", "away?key=a"),
+        ("subscribe", "silent/subscribe?key=a&key=b"),
+        ("subscribe to all", "silent/subscribe"),
+        (
+            "subscribe to a long channel",
+            &format!("silent/subscribe?metadata.pgNotifyChannel={}", "x".repeat(70)),
+        ),
+        ("subscribe to an odd channel", "silent/subscribe?key=a&metadata.pgNotifyChannel=Odd%20One"),
+        ("unsubscribe", "silent/7/unsubscribe"),
+    ] {
+        ask.http(what, &format!("GET /v1.0/configuration/{path}"), "").await;
+    }
+    ask.grpc("get", "GetConfiguration", &items("away", &["a"])).await;
+    ask.grpc("subscribe", "SubscribeConfiguration", &watch("silent")).await;
+    let mut odd = watch("silent");
+    odd.metadata.insert("pgNotifyChannel".into(), "Odd One".into());
+    ask.grpc("subscribe to an odd channel", "SubscribeConfiguration", &odd).await;
+    ask.grpc("unsubscribe", "UnsubscribeConfiguration", &unwatch("silent")).await;
     ask.done();
     sidecar.stop().await;
 }

@@ -1,13 +1,13 @@
 //! Cryptography (api.md §2.7).
 
 use bytes::{Bytes, BytesMut};
-use dapr_blackbox::{Options, Scratch, Sidecar, grpc_frame};
+use dapr_blackbox::{Options, Scratch, Sidecar, component, grpc_frame};
 use dapr_wire::common::v1::StreamPayload;
 use dapr_wire::runtime::v1 as rt;
 use prost::Message;
 use serde_json::json;
 
-use crate::ask::{Ask, component};
+use crate::ask::Ask;
 
 const ENCRYPT: &str = "PUT /v1.0-alpha1/crypto/keys/encrypt";
 const DECRYPT: &str = "PUT /v1.0-alpha1/crypto/keys/decrypt";

@@ -105,11 +105,15 @@ fn transact(request: &wire::TransactionalStateRequest) -> Result<(), Refusal> {
     })
 }
 
-/// A broker that judges each message by its topic.
+/// A broker that judges each message by its topic; that of an outbox like the
+/// one it is for.
 pub fn broker(folder: &Path, name: &str) -> Pluggable {
     Pluggable::start(&socket(folder, name), &["dapr.proto.components.v1.PubSub"], |path, message| {
         match path.rsplit('/').next().unwrap_or_default() {
-            "Publish" => judge(&decode::<wire::PublishRequest>(message).topic)?,
+            "Publish" => {
+                let topic = decode::<wire::PublishRequest>(message).topic;
+                judge(topic.strip_suffix("outbox").unwrap_or(&topic))?;
+            }
             "BulkPublish" => judge(&decode::<wire::BulkPublishRequest>(message).topic)?,
             _ => {}
         }

@@ -3,8 +3,12 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use dapr_blackbox::{FakeApp, Options, Redis, Scratch, Sidecar, ask_grpc_over, grpc_frame, respond};
-use dapr_wire::common::v1::StateItem;
+use dapr_blackbox::{
+    FakeApp, Options, Redis, Scratch, Sidecar, ask_grpc, ask_grpc_over, component, free_port, grpc_frame,
+    respond, try_grpc,
+};
+use dapr_wire::common::v1::{InvokeRequest, StateItem};
+use dapr_wire::internals::v1::InternalInvokeRequest;
 use dapr_wire::runtime::v1 as rt;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
@@ -13,7 +17,7 @@ use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
-use crate::ask::{Ask, component, status_text};
+use crate::ask::{Ask, status_text};
 
 #[tokio::test]
 async fn bodies() {
@@ -132,4 +136,57 @@ async fn unix_sockets() {
     ask.done();
     sidecar.stop().await;
     assert!(!http.exists() && !grpc.exists(), "the sockets are still there");
+}
+
+/// What a call with a header of this length leads to, in one word.
+async fn with_header(port: u16, path: &str, message: &impl Message, length: usize) -> &'static str {
+    let long = "x".repeat(length);
+    let frames = grpc_frame(&message.encode_to_vec());
+    match try_grpc(port, path, &[("x-long", &long)], frames).await {
+        Ok(answer) if answer.code().is_some() => "answered",
+        // A response of the HTTP layer, or the end of the stream.
+        Ok(_) | Err(_) => "refused",
+    }
+}
+
+/// The port between sidecars: sizes, and that it takes no token.
+#[tokio::test]
+async fn grpc_ports() {
+    const CALL_LOCAL: &str = "/dapr.proto.internals.v1.ServiceInvocation/CallLocal";
+    const GET_STATE: &str = "/dapr.proto.runtime.v1.Dapr/GetState";
+    let scratch = Scratch::new("errors");
+    let internal = free_port();
+    let options = Options::new("errors").env("DAPR_API_TOKEN", "sesame");
+    let options = options.flag(format!("--dapr-internal-grpc-port={internal}"));
+    let options = options.flag("--read-buffer-size=64").flag("--max-body-size=2Ki");
+    let sidecar = Sidecar::start(&scratch, options).await;
+    let mut ask = Ask::new(&sidecar, "grpc-ports");
+    let get = rt::GetStateRequest::default();
+    let call = |data: usize| InternalInvokeRequest {
+        ver: 1,
+        message: Some(InvokeRequest {
+            method: "m".into(),
+            data: Some(prost_types::Any { value: vec![b'x'; data], ..Default::default() }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    // The flag times 1024 is the limit.
+    for (what, length) in [("header that fits", 50_000), ("header that is too long", 100_000)] {
+        let answered = with_header(sidecar.grpc_port, GET_STATE, &get, length).await;
+        ask.compare("api", what, answered);
+        let answered = with_header(internal, CALL_LOCAL, &call(1), length).await;
+        ask.compare("internal", what, answered);
+    }
+    for (what, size) in [("no token, no application", 1), ("message that is too large", 4096)] {
+        let frames = grpc_frame(&call(size).encode_to_vec());
+        let answer = ask_grpc(internal, CALL_LOCAL, &[], frames).await;
+        ask.compare("internal", what, &status_text(&answer));
+    }
+    let answer = ask_grpc(internal, GET_STATE, &[], grpc_frame(&get.encode_to_vec())).await;
+    ask.compare("internal", "a method of the API", &status_text(&answer));
+    let answer = ask_grpc(internal, "/example.Service/Call", &[], grpc_frame(&[])).await;
+    ask.compare("internal", "proxy without a target", &status_text(&answer));
+    ask.done();
+    sidecar.stop().await;
 }

@@ -1,12 +1,17 @@
 //! Publishing (api.md §2.3, §3.3).
 
-use dapr_blackbox::{Options, Scratch, Sidecar, grpc_frame};
+use std::time::Duration;
+
+use dapr_blackbox::{FakeApp, Options, Scratch, Sidecar, component, eventually, grpc_frame, respond};
+use dapr_wire::common::v1::StateItem;
 use dapr_wire::runtime::v1 as rt;
 use dapr_wire::runtime::v1::subscribe_topic_events_request_alpha1::SubscribeTopicEventsRequestType;
 use prost::Message;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::ask::{Ask, component};
+use crate::ask::Ask;
 use crate::fakes;
 
 fn publish(pubsub: &str, topic: &str) -> rt::PublishEventRequest {
@@ -166,4 +171,87 @@ async fn subscriptions(ask: &mut Ask<'_>) {
     }
     let nothing = rt::SubscribeTopicEventsRequestAlpha1::default();
     ask.grpc("subscribe without a request", "SubscribeTopicEventsAlpha1", &nothing).await;
+}
+
+/// The write is refused when its message cannot be published.
+#[tokio::test]
+async fn outbox() {
+    let scratch = Scratch::new("errors");
+    let sockets = scratch.path().join("sockets");
+    let _component = fakes::broker(&sockets, "broken");
+    let app = FakeApp::start(|_| async { respond(200, "") }).await;
+    let store = |name: &str, bus: &str, topic: &str| {
+        let metadata = json!({"outboxPublishPubsub": bus, "outboxPublishTopic": topic});
+        component(name, "state.in-memory", &metadata)
+    };
+    let manifests = [
+        component("broken", "pubsub.broken", &json!({})),
+        component("scoped", "pubsub.in-memory", &json!({"protectedTopics": "errorstoutbox"})),
+        store("fails", "broken", "t fail"),
+        store("own", "broken", "t own"),
+        store("nowhere", "none", "t"),
+        store("forbidden", "scoped", "t"),
+    ];
+    let manifests: Vec<_> = manifests.iter().map(String::as_str).collect();
+    let options = Options::new("errors").app(app.port).resources(scratch.resources("resources", &manifests));
+    let options = options.env("DAPR_COMPONENTS_SOCKETS_FOLDER", sockets.to_str().expect("UTF-8"));
+    let sidecar = Sidecar::start(&scratch, options).await;
+    let mut ask = Ask::new(&sidecar, "outbox");
+    for store in ["fails", "own", "nowhere", "forbidden"] {
+        let body = json!({"operations": [{"operation": "upsert", "request": {"key": "k", "value": "v"}}]});
+        ask.http(store, &format!("POST /v1.0/state/{store}/transaction"), body.to_string()).await;
+        let item = StateItem { key: "k".into(), value: b"v".as_slice().into(), ..StateItem::default() };
+        let request = rt::ExecuteStateTransactionRequest {
+            store_name: store.into(),
+            operations: vec![rt::TransactionalStateOperation {
+                operation_type: "upsert".into(),
+                request: Some(item),
+            }],
+            ..Default::default()
+        };
+        ask.grpc(store, "ExecuteStateTransaction", &request).await;
+        ask.http(&format!("{store}: nothing was written"), &format!("GET /v1.0/state/{store}/k"), "").await;
+    }
+    ask.done();
+    sidecar.stop().await;
+}
+
+/// A component that is taken away while the body of a request is under way.
+#[tokio::test]
+async fn vanished() {
+    let scratch = Scratch::new("errors");
+    let bus = component("bus", "pubsub.in-memory", &json!({}));
+    let folder = scratch.resources("resources", &[&bus]);
+    let sidecar = Sidecar::start(&scratch, Options::new("errors").resources(&folder)).await;
+    let mut ask = Ask::new(&sidecar, "pubsub-vanished");
+    let mut streams = Vec::new();
+    for (what, path) in [("publish", "/v1.0/publish/bus/t"), ("bulk", "/v1.0/publish/bulk/bus/t")] {
+        let mut stream = TcpStream::connect(("127.0.0.1", sidecar.http_port)).await.expect("the sidecar");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             connection: close\r\ntransfer-encoding: chunked\r\n\r\n1\r\n[\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.expect("half a request");
+        streams.push((what, stream));
+    }
+    // The sidecar looks for the component before it reads on.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    std::fs::remove_file(folder.join("0.yaml")).expect("the manifest");
+    eventually("the component is gone", Duration::from_secs(30), || async {
+        let metadata = sidecar.client.get("/v1.0/metadata").await.text();
+        if metadata.contains("pubsub.in-memory") { Err(metadata) } else { Ok(()) }
+    })
+    .await;
+    for (what, mut stream) in streams {
+        let rest = r#"{"entryId":"1","event":"x","contentType":"text/plain"}]"#;
+        let rest = format!("{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len());
+        stream.write_all(rest.as_bytes()).await.expect("the other half");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        let status = answer.split(' ').nth(1).expect("a status");
+        let body = answer.split_once("\r\n\r\n").expect("a body").1;
+        ask.compare("http", what, &format!("{status} {body}"));
+    }
+    ask.done();
+    sidecar.stop().await;
 }

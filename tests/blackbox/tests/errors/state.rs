@@ -1,11 +1,11 @@
 //! State (api.md §2.1, §3.3).
 
-use dapr_blackbox::{Options, Scratch, Sidecar};
+use dapr_blackbox::{Options, Scratch, Sidecar, component};
 use dapr_wire::common::v1::{Etag, StateItem};
 use dapr_wire::runtime::v1 as rt;
 use serde_json::json;
 
-use crate::ask::{Ask, component};
+use crate::ask::Ask;
 use crate::fakes;
 
 fn item(key: &str) -> StateItem {
