@@ -25,8 +25,8 @@ const HELD: usize = 16 * 1024;
 const KEPT: usize = 4 * 1024;
 /// A reader with less room than this is served from a buffer of [`AHEAD`]
 /// bytes, so that what has arrived takes one read.
-const ROOMY: usize = 4 * 1024;
-const AHEAD: usize = 16 * 1024;
+const ROOMY: usize = 2 * 1024;
+const AHEAD: usize = 8 * 1024;
 
 /// A stream that holds back small writes. They leave when [`Corks::poll_flush`]
 /// says so, and only then: whoever makes one has to [`uncork`] its task.
@@ -38,6 +38,8 @@ pub(crate) struct Corks(Arc<Mutex<Held>>);
 struct Held {
     stream: Io,
     out: BytesMut,
+    /// The stream has bytes that it may hold back itself, as TLS does.
+    unflushed: bool,
     /// Bytes that were read beyond what the reader had room for.
     ahead: BytesMut,
     /// Reads that brought something.
@@ -47,7 +49,8 @@ struct Held {
 }
 
 pub(crate) fn cork(stream: Io) -> (Io, Corks) {
-    let held = Held { stream, out: BytesMut::new(), ahead: BytesMut::new(), arrivals: 0, broken: None };
+    let (out, ahead) = (BytesMut::new(), BytesMut::new());
+    let held = Held { stream, out, unflushed: false, ahead, arrivals: 0, broken: None };
     let held = Arc::new(Mutex::new(held));
     (Io::Corked(Corked(held.clone())), Corks(held))
 }
@@ -56,7 +59,7 @@ impl Corks {
     /// Sends what was held back. An error is what the stream's next use says.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) {
         let mut held = self.0.lock();
-        if held.out.is_empty() || held.broken.is_some() {
+        if (held.out.is_empty() && !held.unflushed) || held.broken.is_some() {
             return;
         }
         if let Poll::Ready(Err(error)) = held.poll_send(cx) {
@@ -97,13 +100,16 @@ impl Held {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.out.advance(sent);
+            self.unflushed = true;
         }
         if self.out.capacity() > KEPT {
             self.out = BytesMut::new();
         } else {
             self.out.clear();
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -118,6 +124,7 @@ impl Held {
 
     /// Writes `data` together with what is held back before it.
     fn poll_through(&mut self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
         while !self.out.is_empty() {
             let all: Vec<IoSlice<'_>> =
                 std::iter::once(IoSlice::new(&self.out)).chain(data.iter().copied()).collect();

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -11,6 +11,9 @@ struct Slow {
     broken: Arc<AtomicBool>,
     incoming: &'static [u8],
     reads: Arc<Mutex<usize>>,
+    /// Bytes on the wire after the last flush, which every second time waits.
+    flushed: Arc<AtomicUsize>,
+    waited: bool,
 }
 
 impl AsyncRead for Slow {
@@ -43,7 +46,13 @@ impl AsyncWrite for Slow {
         Poll::Ready(Ok(taken))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.waited = !self.waited;
+        if self.waited {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.flushed.store(self.writes.lock().concat().len(), Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 
@@ -58,15 +67,25 @@ struct Setup {
     writes: Arc<Mutex<Vec<Vec<u8>>>>,
     reads: Arc<Mutex<usize>>,
     broken: Arc<AtomicBool>,
+    flushed: Arc<AtomicUsize>,
 }
 
 fn setup(step: usize, incoming: &'static [u8]) -> Setup {
     let writes = Arc::<Mutex<Vec<Vec<u8>>>>::default();
     let reads = Arc::<Mutex<usize>>::default();
     let broken = Arc::<AtomicBool>::default();
-    let slow = Slow { step, writes: writes.clone(), broken: broken.clone(), incoming, reads: reads.clone() };
+    let flushed = Arc::<AtomicUsize>::default();
+    let slow = Slow {
+        step,
+        writes: writes.clone(),
+        broken: broken.clone(),
+        incoming,
+        reads: reads.clone(),
+        flushed: flushed.clone(),
+        waited: false,
+    };
     let (stream, corks) = cork(Io::Wrapped(Box::new(slow)));
-    Setup { stream, corks, writes, reads, broken }
+    Setup { stream, corks, writes, reads, broken, flushed }
 }
 
 #[tokio::test]
@@ -107,6 +126,27 @@ async fn bytes_keep_their_order_whatever_their_number() {
     })
     .await;
     assert!(writes.lock().concat() == expected);
+}
+
+/// A stream may take bytes and keep them until it is flushed, as TLS does when
+/// the socket is full.
+#[tokio::test]
+async fn a_flush_that_has_to_wait_is_taken_up_again() {
+    for size in [4, HELD + 1] {
+        let mut setup = setup(usize::MAX, b"");
+        let flushed = setup.flushed.clone();
+        uncork(Some(setup.corks), async move {
+            setup.stream.write_all(&vec![1; size]).await.unwrap();
+            setup.stream.flush().await.unwrap();
+            // The end of this turn begins the flush, the next one's ends it.
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(setup.flushed.load(Ordering::Relaxed), size);
+        })
+        .await;
+        assert_eq!(flushed.load(Ordering::Relaxed), size);
+    }
 }
 
 #[tokio::test]
