@@ -1,5 +1,5 @@
 //! The application behind the sidecars in the load scenarios: it echoes bodies, counts deliveries and
-//! measures how long a message took from publish to delivery. One thread, so that it takes little from
+//! measures how long a message took from publish to delivery, and takes spans like a collector. One thread, so that it takes little from
 //! the two cores it shares with the sidecars. It knows nothing of Dapr's crates: it is a user's app.
 //!
 //! `bench-echo [--subscribe PUBSUB/TOPIC]` listens on a free loopback port and prints the port.
@@ -8,6 +8,7 @@
 mod deliveries;
 mod publisher;
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use anyhow::Context as _;
@@ -25,14 +26,26 @@ use crate::deliveries::Deliveries;
 
 type Body = Either<Incoming, Full<Bytes>>;
 
+#[derive(Default)]
+struct Traces {
+    batches: Cell<u64>,
+    bytes: Cell<u64>,
+}
+
 struct App {
+    /// What came as if this were an OTLP collector.
+    traces: Traces,
     /// `(pubsub, topic)` answered on `/dapr/subscribe`.
     subscription: Option<(String, String)>,
     deliveries: Deliveries,
 }
 
 fn main() -> anyhow::Result<()> {
-    let app = Rc::new(App { subscription: parse_arguments()?, deliveries: Deliveries::default() });
+    let app = Rc::new(App {
+        traces: Traces::default(),
+        subscription: parse_arguments()?,
+        deliveries: Deliveries::default(),
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, serve(app))
 }
@@ -91,6 +104,16 @@ async fn handle(app: Rc<App>, request: Request<Incoming>) -> anyhow::Result<Resp
                     Ok(response)
                 }
             }
+        }
+        (&Method::POST, "/v1/traces") => {
+            let body = request.into_body().collect().await?.to_bytes();
+            app.traces.batches.set(app.traces.batches.get() + 1);
+            app.traces.bytes.set(app.traces.bytes.get() + body.len() as u64);
+            Ok(Response::new(Either::Right(Full::default())))
+        }
+        (&Method::GET, "/bench/traces") => {
+            let (batches, bytes) = (app.traces.batches.get(), app.traces.bytes.get());
+            Ok(json(format!(r#"{{"batches":{batches},"bytes":{bytes}}}"#)))
         }
         (&Method::POST, _) => {
             let content_type = request.headers().get(CONTENT_TYPE).cloned();

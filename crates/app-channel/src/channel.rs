@@ -77,6 +77,9 @@ pub struct Options {
     pub metrics: Option<Arc<Catalogue>>,
     /// What calls to an HTTP application go through; health probes do not.
     pub pipeline: Pipeline,
+    /// Whether calls without a trace context carry the zero one: always, unless
+    /// tracing is turned off (runtime.md §18.1).
+    pub zero_trace: bool,
 }
 
 /// The one channel to the application. Cloning shares it.

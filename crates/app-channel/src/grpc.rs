@@ -27,6 +27,7 @@ pub struct GrpcChannel {
     token: Option<MetadataValue<tonic::metadata::Ascii>>,
     max_message: usize,
     metrics: Option<Arc<Catalogue>>,
+    zero_trace: bool,
 }
 
 impl GrpcChannel {
@@ -35,7 +36,8 @@ impl GrpcChannel {
         let channel = H2Channel::new(destination, options.protocol.is_tls(), H2Options::app(limit), tasks);
         let token = options.token.as_deref().filter(|t| !t.is_empty()).and_then(|t| t.parse().ok());
         let max_message = if options.max_message == 0 { usize::MAX } else { options.max_message };
-        Self { channel, token, max_message, metrics: options.metrics.clone() }
+        let zero_trace = options.zero_trace;
+        Self { channel, token, max_message, metrics: options.metrics.clone(), zero_trace }
     }
 
     /// The raw connection: proxied calls go over it frame by frame.
@@ -44,7 +46,8 @@ impl GrpcChannel {
     }
 
     /// Adds what every call carries: the application's token, and a trace
-    /// context, all zero where none came in (runtime.md §18.1).
+    /// context, all zero where none came in (runtime.md §18.1) unless tracing
+    /// is turned off.
     pub fn authorize(&self, metadata: &mut MetadataMap) {
         // What the caller can decode is between it and the gateway: forwarded, the application would
         // compress for a reader that is not there.
@@ -52,10 +55,13 @@ impl GrpcChannel {
         metadata.remove("grpc-accept-encoding");
         if !metadata.contains_key("grpc-trace-bin") {
             let parent = metadata.get("traceparent").and_then(|v| v.to_str().ok());
-            let context = parent.and_then(TraceContext::parse_traceparent).unwrap_or_default();
-            metadata.insert_bin("grpc-trace-bin", MetadataValue::from_bytes(&context.to_binary()));
+            let context = parent.and_then(TraceContext::parse_traceparent);
+            if let Some(context) = context.or_else(|| self.zero_trace.then(TraceContext::default)) {
+                metadata.insert_bin("grpc-trace-bin", MetadataValue::from_bytes(&context.to_binary()));
+            }
         }
-        if !metadata.contains_key("traceparent")
+        if self.zero_trace
+            && !metadata.contains_key("traceparent")
             && let Ok(zero) = ZERO_TRACEPARENT.to_str().unwrap_or_default().parse()
         {
             metadata.insert("traceparent", zero);

@@ -50,6 +50,7 @@ pub struct HttpChannel {
     metrics: Option<Arc<Catalogue>>,
     pipeline: Pipeline,
     scheme: Scheme,
+    zero_trace: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +61,7 @@ enum Client {
 
 impl HttpChannel {
     pub(crate) fn new(destination: Destination, options: &Options, tasks: TaskGroup) -> Self {
+        let zero_trace = options.zero_trace;
         let host = HeaderValue::from_str(&destination.authority())
             .unwrap_or_else(|_| HeaderValue::from_static("localhost"));
         let token = options.token.as_deref().and_then(sensitive);
@@ -76,7 +78,7 @@ impl HttpChannel {
         };
         let scheme = Scheme(if options.protocol.is_tls() { "https" } else { "http" });
         let (metrics, pipeline) = (options.metrics.clone(), options.pipeline.clone());
-        Self { client, host, token, metrics, pipeline, scheme }
+        Self { client, host, token, metrics, pipeline, scheme, zero_trace }
     }
 
     /// Sends a request with an origin-form URI through the application's
@@ -123,7 +125,7 @@ impl HttpChannel {
     }
 
     pub(crate) async fn invoke(&self, request: InvokeRequest) -> Result<InvokeResponse, ChannelError> {
-        let response = self.send(to_http(request)?).await?;
+        let response = self.send(to_http(request, self.zero_trace)?).await?;
         let (mut parts, mut body) = response.into_parts();
         let content_type = parts.headers.remove(header::CONTENT_TYPE);
         if parts.headers.remove(header::CONTENT_LENGTH).is_some() {
@@ -159,7 +161,7 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn to_http(request: InvokeRequest) -> Result<Request<Body>, ChannelError> {
+fn to_http(request: InvokeRequest, zero_trace: bool) -> Result<Request<Body>, ChannelError> {
     let mut out = Request::new(request.body);
     *out.uri_mut() = request_uri(&request.method, &request.query)?;
     if request.verb == Method::CONNECT {
@@ -173,7 +175,9 @@ fn to_http(request: InvokeRequest) -> Result<Request<Body>, ChannelError> {
     if let Some(content_type) = request.content_type {
         out.headers_mut().insert(header::CONTENT_TYPE, content_type);
     }
-    out.headers_mut().entry(TRACEPARENT).or_insert(ZERO_TRACEPARENT);
+    if zero_trace {
+        out.headers_mut().entry(TRACEPARENT).or_insert(ZERO_TRACEPARENT);
+    }
     Ok(out)
 }
 

@@ -73,6 +73,7 @@ impl TestApp {
             max_message: 0,
             metrics: None,
             pipeline: dapr_components::middleware::Pipeline::default(),
+            zero_trace: true,
         };
         let health = AppHealth::new();
         health.set(true);

@@ -248,11 +248,7 @@ fn now() -> Instant {
 }
 
 impl Effective {
-    async fn run<T, E, F, Fut>(
-        &self,
-        repeatable: impl Fn() -> bool,
-        mut op: F,
-    ) -> Result<T, PolicyError<E>>
+    async fn run<T, E, F, Fut>(&self, repeatable: impl Fn() -> bool, mut op: F) -> Result<T, PolicyError<E>>
     where
         E: Outcome + std::fmt::Display,
         F: FnMut(Attempt) -> Fut,

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 fn policies(spec: Value) -> Policies {
     let mut builder = PoliciesBuilder::new();
-    builder.add(&Resiliency::from_json(&json!({"metadata": {"name": "res"}, "spec": spec})).unwrap()).unwrap();
+    builder
+        .add(&Resiliency::from_json(&json!({"metadata": {"name": "res"}, "spec": spec})).unwrap())
+        .unwrap();
     builder.build()
 }
 

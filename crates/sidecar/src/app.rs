@@ -22,6 +22,7 @@ pub fn channel(
     health: &AppHealth,
     metrics: Option<Arc<Catalogue>>,
     pipeline: Pipeline,
+    zero_trace: bool,
     tasks: &TaskGroup,
 ) -> Option<AppChannel> {
     if options.app.port == 0 {
@@ -38,6 +39,7 @@ pub fn channel(
         max_message: options.max_body.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
         metrics,
         pipeline,
+        zero_trace,
     };
     if let Some(limit) = options.app.max_concurrency {
         tracing::info!(target: SCOPE, "app max concurrency set to {limit}");

@@ -345,7 +345,8 @@ impl Run {
     fn app_channel(&self) -> Option<AppChannel> {
         let pipeline = self.api.invoke.app_pipeline();
         let metrics = self.telemetry.catalogue.clone();
-        app::channel(&self.options, &self.app_health, metrics, pipeline, &self.tasks)
+        let zero_trace = !self.api.tracer.is_off();
+        app::channel(&self.options, &self.app_health, metrics, pipeline, zero_trace, &self.tasks)
     }
 
     fn set_app_channel(&self, channel: Option<AppChannel>) {

@@ -8,7 +8,7 @@ use dapr_gocompat::urlesc::path_unescape;
 use dapr_resources::configuration::{OtelSpec, TracingSpec};
 use dapr_security::tls::ClientTls;
 use dapr_telemetry::metrics::{Counter, Registry};
-use dapr_telemetry::trace::{BatchLimits, Sampler, Tracer};
+use dapr_telemetry::trace::{BatchLimits, Sampler, SpanLimits, Tracer};
 use dapr_telemetry_export::{Exporters, MetricSettings, OtlpEndpoint, Protocol, Settings};
 
 const SCOPE: &str = "dapr.runtime";
@@ -21,7 +21,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default)]
 pub struct Variables(BTreeMap<&'static str, String>);
 
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 34] = [
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
@@ -42,6 +42,13 @@ const NAMES: [&str; 27] = [
     "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
     "OTEL_EXPORTER_OTLP_METRICS_INSECURE",
     "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+    "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
     "OTEL_METRIC_EXPORT_INTERVAL",
     "OTEL_SERVICE_NAME",
     "OTEL_RESOURCE_ATTRIBUTES",
@@ -112,7 +119,7 @@ impl Tracing {
         } else if queues.is_empty() && !plan.rate_given {
             Tracer::pass_through()
         } else {
-            Tracer::active(plan.sampler, queues)
+            Tracer::active(plan.sampler, queues).limited(plan.span_limits)
         };
         Ok(Self { tracer, exporters })
     }
@@ -131,6 +138,7 @@ fn dropped(registry: &Registry) -> Counter {
 struct Plan {
     sampler: Sampler,
     rate_given: bool,
+    span_limits: SpanLimits,
     settings: Settings,
 }
 
@@ -144,6 +152,7 @@ fn plan(spec: &TracingSpec, variables: &Variables, app_id: &str) -> Result<Plan,
     Ok(Plan {
         sampler: Sampler::parse(&rate),
         rate_given: !rate.is_empty(),
+        span_limits: span_limits(variables),
         settings: Settings {
             stdout: spec.stdout,
             zipkin,
@@ -180,6 +189,7 @@ fn configured(otel: &OtelSpec, variables: &Variables) -> Result<Option<OtlpEndpo
         address: otel.endpoint_address.clone(),
         secure: otel.secure(),
         headers,
+        gzip: gzip(variables, "TRACES"),
         timeout: otel.timeout.or_else(millis),
         tls: tls(variables),
     }))
@@ -199,6 +209,7 @@ fn from_variables(rate: &mut String, variables: &Variables) -> Result<Option<Otl
         address: endpoint.to_owned(),
         secure: variables.first(&["OTEL_EXPORTER_OTLP_INSECURE"]) != Some("true"),
         headers: headers.unwrap_or_default(),
+        gzip: gzip(variables, "TRACES"),
         timeout: timeout.filter(|t| !t.is_zero()),
         tls: tls(variables),
     }))
@@ -218,6 +229,7 @@ fn metrics(variables: &Variables) -> Result<Option<MetricSettings>, String> {
             address: endpoint.to_owned(),
             secure: !insecure,
             headers: headers.unwrap_or_default(),
+            gzip: gzip(variables, "METRICS"),
             timeout: timeout.filter(|t| !t.is_zero()),
             tls: tls(variables),
         },
@@ -227,6 +239,26 @@ fn metrics(variables: &Variables) -> Result<Option<MetricSettings>, String> {
 
 fn protocol(name: Option<&str>) -> Protocol {
     if name.is_some_and(|n| n.starts_with("http")) { Protocol::Http } else { Protocol::Grpc }
+}
+
+/// Anything but `gzip` means none, as for Dapr.
+fn gzip(variables: &Variables, signal: &str) -> bool {
+    variables.otlp(signal, "COMPRESSION") == Some("gzip")
+}
+
+/// Spans have no events and no links, so that limits of these never matter.
+fn span_limits(variables: &Variables) -> SpanLimits {
+    // Negative: no limit.
+    let of = |what: &str, default| {
+        let names = [format!("OTEL_SPAN_ATTRIBUTE_{what}_LIMIT"), format!("OTEL_ATTRIBUTE_{what}_LIMIT")];
+        let given = variables.first(&[&names[0], &names[1]]).and_then(|text| text.parse::<i64>().ok());
+        given.map_or(default, |limit| usize::try_from(limit).ok())
+    };
+    let default = SpanLimits::default();
+    SpanLimits {
+        attributes: of("COUNT", Some(default.attributes)).unwrap_or(usize::MAX),
+        value: of("VALUE_LENGTH", default.value),
+    }
 }
 
 fn tls(variables: &Variables) -> ClientTls {
@@ -385,6 +417,21 @@ mod tests {
         assert_eq!(named[0], ("k8s.pod.name".to_owned(), "pod 1".to_owned()));
         let named = of(&TracingSpec::default(), &[attributes, ("OTEL_SERVICE_NAME", "y")]).settings.resource;
         assert_eq!(named[1].1, "y");
+    }
+
+    #[test]
+    fn limits_and_compression_come_from_variables() {
+        let plan = of(&otel("grpc"), &[]);
+        assert!(plan.span_limits == SpanLimits::default() && !plan.settings.otlp.unwrap().gzip);
+        let env = [
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+            ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1"),
+            ("OTEL_ATTRIBUTE_COUNT_LIMIT", "7"),
+            ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "100"),
+        ];
+        let plan = of(&otel("http"), &env);
+        assert_eq!(plan.span_limits, SpanLimits { attributes: usize::MAX, value: Some(100) });
+        assert!(plan.settings.otlp.unwrap().gzip);
     }
 
     #[test]

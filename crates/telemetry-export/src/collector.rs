@@ -1,13 +1,16 @@
 //! Sending one request to a collector.
 
+use std::io::Write as _;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use dapr_kernel::tasks::TaskGroup;
 use dapr_transport::client::{ClientError, H2Channel, H2Options, Http1Options, Http1Pool};
 use dapr_transport::{Body, grpc};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use prost::Message;
 
 use crate::endpoint::{self, DEFAULT_TIMEOUT, EndpointError, OtlpEndpoint, Protocol, Target};
@@ -16,6 +19,7 @@ const AGENT: HeaderValue = HeaderValue::from_static("dapr-telemetry-export");
 /// Largest answer that is read: collectors say next to nothing.
 const ANSWER_LIMIT: usize = 64 * 1024;
 const MAX_HEADER_LIST: u32 = 64 * 1024;
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 
 /// A batch that did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +90,7 @@ impl HttpPost {
 /// An OTLP collector, for one signal.
 pub struct OtlpClient {
     way: Way,
+    gzip: bool,
     timeout: Duration,
 }
 
@@ -103,8 +108,12 @@ pub struct Signal {
 
 impl OtlpClient {
     pub fn new(endpoint: &OtlpEndpoint, signal: Signal, tasks: &TaskGroup) -> Result<Self, EndpointError> {
-        let headers = endpoint::headers(&endpoint.headers)?;
+        let mut headers = endpoint::headers(&endpoint.headers)?;
         let is_grpc = endpoint.protocol == Protocol::Grpc;
+        if endpoint.gzip {
+            let name = if is_grpc { HeaderName::from_static("grpc-encoding") } else { CONTENT_ENCODING };
+            headers.insert(name, GZIP);
+        }
         let alpn: Option<&[u8]> = is_grpc.then_some(b"h2");
         let target = Target::new(&endpoint.address, endpoint.secure, alpn, &endpoint.tls)?;
         let way = if is_grpc {
@@ -119,15 +128,23 @@ impl OtlpClient {
             };
             Way::Http(HttpPost::new(target, &path, headers, tasks)?)
         };
-        Ok(Self { way, timeout: endpoint.timeout.filter(|t| !t.is_zero()).unwrap_or(DEFAULT_TIMEOUT) })
+        Ok(Self {
+            way,
+            gzip: endpoint.gzip,
+            timeout: endpoint.timeout.filter(|t| !t.is_zero()).unwrap_or(DEFAULT_TIMEOUT),
+        })
     }
 
     pub async fn send(&self, message: &impl Message) -> Result<(), SendError> {
         let sending = async {
             match &self.way {
-                Way::Grpc { channel, path, headers } => unary(channel, path, headers, message).await,
+                Way::Grpc { channel, path, headers } => {
+                    let message = if self.gzip { compressed_frame(message) } else { grpc::frame(message) };
+                    unary(channel, path, headers, message).await
+                }
                 Way::Http(post) => {
-                    let body = Bytes::from(message.encode_to_vec());
+                    let body = message.encode_to_vec();
+                    let body = Bytes::from(if self.gzip { compressed(&body) } else { body });
                     judge(post.post("application/x-protobuf", body).await?)
                 }
             }
@@ -136,6 +153,22 @@ impl OtlpClient {
             .await
             .unwrap_or_else(|_| Err(SendError::passing("context deadline exceeded")))
     }
+}
+
+fn compressed(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    encoder.write_all(bytes).expect("memory takes everything");
+    encoder.finish().expect("memory takes everything")
+}
+
+/// A gRPC message whose flag says that it is compressed.
+fn compressed_frame(message: &impl Message) -> Bytes {
+    let bytes = compressed(&message.encode_to_vec());
+    let mut frame = BytesMut::with_capacity(grpc::PREFIX + bytes.len());
+    frame.put_u8(1);
+    frame.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    frame.extend_from_slice(&bytes);
+    frame.freeze()
 }
 
 /// OTLP/HTTP: which failures may pass is fixed by its specification.
@@ -152,9 +185,9 @@ async fn unary(
     channel: &H2Channel,
     path: &'static str,
     headers: &HeaderMap,
-    message: &impl Message,
+    message: Bytes,
 ) -> Result<(), SendError> {
-    let mut request = Request::new(Body::from(grpc::frame(message)));
+    let mut request = Request::new(Body::from(message));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = Uri::from_static(path);
     *request.headers_mut() = headers.clone();
@@ -179,5 +212,22 @@ fn judge_grpc((code, message): (i32, String)) -> Result<(), SendError> {
         // Cancelled, deadline, exhausted, aborted, out of range, unavailable, data loss.
         1 | 4 | 8 | 10 | 11 | 14 | 15 => Err(SendError::passing(reason())),
         _ => Err(SendError::lasting(reason())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn compressed_messages_say_so() {
+        let text = "span ".repeat(1000);
+        let frame = compressed_frame(&text);
+        assert!(frame.len() < 200 && frame[0] == 1);
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&frame[grpc::PREFIX..]).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain, text.encode_to_vec());
     }
 }

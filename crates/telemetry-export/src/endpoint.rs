@@ -30,6 +30,8 @@ pub struct OtlpEndpoint {
     pub secure: bool,
     /// Names and values; values may be secret.
     pub headers: Vec<(String, String)>,
+    /// Whether requests are compressed with gzip.
+    pub gzip: bool,
     /// For one request; `None` for 10 s.
     pub timeout: Option<Duration>,
     /// Trust and identity, as PEM or paths.
@@ -146,6 +148,7 @@ mod tests {
             address: "c:1".to_owned(),
             secure: false,
             headers: vec![("api-key".to_owned(), "s3cret".to_owned())],
+            gzip: false,
             timeout: None,
             tls: ClientTls::default(),
         };

@@ -98,6 +98,7 @@ fn to_span(data: &SpanData) -> Span {
         start_time_unix_nano: unix_nanos(data.start),
         end_time_unix_nano: unix_nanos(data.end),
         attributes: data.attributes.iter().map(|(k, v)| text(k, v)).collect(),
+        dropped_attributes_count: data.dropped,
         status: Some(status),
         ..Span::default()
     }

@@ -63,16 +63,46 @@ pub async fn wrk(request: &Request<'_>, connections: u32, seconds: u32) -> anyho
 
 /// Fixed rate; a latency counts from the moment its request was due.
 pub async fn oha(program: &Path, request: &Request<'_>, rate: u32, seconds: u32) -> anyhow::Result<Load> {
-    let mut command = Command::new(program);
-    command
-        .args(["--no-tui", "--no-color", "--output-format", "json", "--latency-correction"])
-        .args(["-q", &rate.to_string(), "-z", &format!("{seconds}s"), "-c", "16", "-w"])
-        .args(["-m", request.method, "-T", request.content_type]);
+    let mut command = oha_command(program, rate, seconds);
+    command.args(["-m", request.method, "-T", request.content_type]);
     if let Some(file) = request.body {
         command.arg("-D").arg(file);
     }
     command.arg(format!("http://127.0.0.1:{}{}", request.port, request.path));
-    let result: Value = serde_json::from_str(&run(command, seconds).await?).context("oha printed no JSON")?;
+    oha_result(&run(command, seconds).await?)
+}
+
+/// The same with a path for each request: any that matches the pattern, in which dots are dots.
+pub async fn oha_paths(
+    program: &Path,
+    port: u16,
+    pattern: &str,
+    rate: u32,
+    seconds: u32,
+) -> anyhow::Result<Load> {
+    let mut command = oha_command(program, rate, seconds);
+    command
+        .args(["-m", "POST", "-T", "text/plain", "-d", "x", "--rand-regex-url"])
+        .arg(format!("http://127.0.0.1:{port}{pattern}"));
+    oha_result(&run(command, seconds).await?)
+}
+
+fn oha_command(program: &Path, rate: u32, seconds: u32) -> Command {
+    let mut command = Command::new(program);
+    command.args(["--no-tui", "--no-color", "--output-format", "json", "--latency-correction"]).args([
+        "-q",
+        &rate.to_string(),
+        "-z",
+        &format!("{seconds}s"),
+        "-c",
+        "16",
+        "-w",
+    ]);
+    command
+}
+
+fn oha_result(output: &str) -> anyhow::Result<Load> {
+    let result: Value = serde_json::from_str(output).context("oha printed no JSON")?;
     let counts = |name: &str| -> Vec<(String, f64)> {
         let object = result[name].as_object();
         object

@@ -8,12 +8,17 @@ use serde_json::Value;
 use super::load::{self, Request};
 use super::processes::{Echo, Sidecar, cpu_time};
 use super::report::{Metric, Sample};
-use super::scenarios::{CONNECTIONS, Setup, check_errors, memory_of, warm_up_seconds};
+use super::scenarios::{CONNECTIONS, Setup, check_errors, memory_of, warm_up_seconds, window};
 use super::{Bench, Side, http};
 
 const TOPIC: &str = "load";
 const PUBLISH_PATH: &str = "/v1.0/publish/bus/load";
 const PACED_RATE: u32 = 500;
+const BULK_PATH: &str = "/v1.0/publish/bulk/bus/load";
+/// Messages in one request.
+const BULK: usize = 100;
+/// Bytes of a message that is published in bulk or alone.
+const BULK_FILLER: usize = 200;
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// With no delivery for this long what is missing counts as lost.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
@@ -157,6 +162,42 @@ pub async fn saturated(bench: &Bench, side: Side, component: &str) -> anyhow::Re
     let cpu = cpu_time(&[&system.sidecar])? - before;
     let lost = published.saturating_sub(deliveries.count) + load.errors as u64;
     finish(&system, Sample::of_load(&load), &deliveries, cpu, published, lost)
+}
+
+/// What one request with many messages gains over as many requests: messages a second, both as fast as 16
+/// connections publish, with nobody who reads.
+pub async fn bulk(bench: &Bench, side: Side, component: &str) -> anyhow::Result<Sample> {
+    let setup = Setup::new(bench)?;
+    setup.component(bench, component).await?;
+    let sidecar = setup.sidecar(bench, side, "publisher", None).await?;
+    let event = format!("{{\"filler\":\"{}\"}}", "x".repeat(BULK_FILLER));
+    let entry = |n| format!("{{\"entryId\":\"{n}\",\"event\":{event},\"contentType\":\"application/json\"}}");
+    let entries: Vec<String> = (0..BULK).map(entry).collect();
+    let single = setup.folder.path().join("single");
+    std::fs::write(&single, &event)?;
+    let many = setup.body(&format!("[{}]", entries.join(",")))?;
+    let publish = |path, body| Request {
+        port: sidecar.http_port,
+        method: "POST",
+        path,
+        content_type: "application/json",
+        keys: 1,
+        body: Some(body),
+    };
+    let (single, many) = (publish(PUBLISH_PATH, single.as_path()), publish(BULK_PATH, many.as_path()));
+    for request in [&single, &many] {
+        load::wrk(request, CONNECTIONS, warm_up_seconds(bench)).await?;
+    }
+    let one_by_one = load::wrk(&single, CONNECTIONS, bench.options.seconds).await?;
+    check_errors(&one_by_one, &sidecar)?;
+    let run = load::wrk(&many, CONNECTIONS, bench.options.seconds);
+    let (load, sample) = window(&[&sidecar], run).await?;
+    let rate = load.rate * BULK as f64;
+    let cpu = sample.get(Metric::Cpu).unwrap_or_default() / BULK as f64;
+    Ok(sample
+        .with(Metric::Rate, rate)
+        .with(Metric::Cpu, cpu)
+        .with(Metric::OverSingle, rate / one_by_one.rate))
 }
 
 fn finish(

@@ -23,18 +23,25 @@ pub enum Metric {
     Rate,
     /// Microseconds of processor time of all sidecars for one request.
     Cpu,
-    /// Processor time of a request as a multiple of the same without TLS.
+    /// Processor time of a request as a multiple of the same without what the scenario is about.
     OverPlain,
+    /// Messages a second as a multiple of the same sent one by one.
+    OverSingle,
+    /// KiB of the largest sidecar before the window.
+    WarmRss,
+    WarmAnonymous,
     /// KiB of the largest sidecar at the end of the window.
     Rss,
     Anonymous,
+    /// KiB of anonymous memory that the sidecar that grew most took during the window.
+    Growth,
     /// Bytes.
     Size,
     /// Requests or messages that failed or got lost.
     Errors,
 }
 
-const METRICS: [Metric; 13] = [
+const METRICS: [Metric; 17] = [
     Metric::P50,
     Metric::P90,
     Metric::P99,
@@ -44,8 +51,12 @@ const METRICS: [Metric; 13] = [
     Metric::Rate,
     Metric::Cpu,
     Metric::OverPlain,
+    Metric::OverSingle,
+    Metric::WarmRss,
+    Metric::WarmAnonymous,
     Metric::Rss,
     Metric::Anonymous,
+    Metric::Growth,
     Metric::Size,
     Metric::Errors,
 ];
@@ -62,6 +73,10 @@ impl Metric {
             Metric::Rate => "rate /s",
             Metric::Cpu => "CPU us/req",
             Metric::OverPlain => "CPU / plain",
+            Metric::OverSingle => "rate / single",
+            Metric::WarmRss => "warm RSS MB",
+            Metric::WarmAnonymous => "warm anon MB",
+            Metric::Growth => "growth MB",
             Metric::Rss => "RSS MB",
             Metric::Anonymous => "anon MB",
             Metric::Size => "size MB",
@@ -80,6 +95,10 @@ impl Metric {
             Metric::Rate => "rate_per_s",
             Metric::Cpu => "cpu_us_per_request",
             Metric::OverPlain => "cpu_over_plain",
+            Metric::OverSingle => "rate_over_single",
+            Metric::WarmRss => "warm_rss_kib",
+            Metric::WarmAnonymous => "warm_rss_anon_kib",
+            Metric::Growth => "growth_kib",
             Metric::Rss => "rss_kib",
             Metric::Anonymous => "rss_anon_kib",
             Metric::Size => "size_bytes",
@@ -99,15 +118,19 @@ impl Metric {
             }
             Metric::Rate | Metric::Errors => format!("{value:.0}"),
             Metric::Cpu => format!("{value:.1}"),
-            Metric::OverPlain => format!("{value:.2}"),
-            Metric::Rss | Metric::Anonymous => format!("{:.1}", value / 1_024.0),
+            Metric::OverPlain | Metric::OverSingle => format!("{value:.2}"),
+            Metric::Growth => format!("{:.2}", value / 1_024.0),
+            Metric::Rss | Metric::Anonymous | Metric::WarmRss | Metric::WarmAnonymous => {
+                format!("{:.1}", value / 1_024.0)
+            }
             Metric::Size => format!("{:.1}", value / 1e6),
         }
     }
 
     /// A count of failures has no ratio, nor has a ratio, and a difference near zero or below it has no meaning as one.
     fn ratio(self, ours: f64, theirs: f64) -> Option<f64> {
-        let counts = !matches!(self, Metric::Errors | Metric::OverPlain);
+        let counts =
+            !matches!(self, Metric::Errors | Metric::OverPlain | Metric::OverSingle | Metric::Growth);
         (counts && ours > 0.0 && theirs > 0.0).then(|| ours / theirs)
     }
 }

@@ -9,7 +9,7 @@ use super::load::{self, Load, Request};
 use super::options::Names;
 use super::processes::{Echo, Sentry, Sidecar, SidecarPlan, cpu_time, shorten};
 use super::report::{Metric, Sample};
-use super::{Bench, Side, http, mtls, pubsub, single};
+use super::{Bench, Side, http, mtls, observed, paths, pubsub, single};
 
 /// Connections of the saturating generator.
 pub const CONNECTIONS: u32 = 16;
@@ -22,6 +22,9 @@ const LARGE_BODY: usize = 1 << 20;
 const KEYS: u32 = 1_000;
 /// Characters of an unexpected answer that are shown.
 const ANSWER_LENGTH: usize = 300;
+/// A Configuration whose spec follows.
+const CONFIGURATION: &str =
+    "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata:\n  name: bench\nspec:\n";
 const INVOKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// More failed requests than this share make a measurement worthless.
 const TOLERATED_ERRORS: f64 = 0.01;
@@ -53,6 +56,9 @@ enum Kind {
     StateGet(&'static str),
     StateSet(&'static str),
     GrpcStateGet,
+    InvokeObserved,
+    UniquePaths,
+    BulkPublish(&'static str),
     /// Component of ours and of theirs.
     PublishPaced(&'static str, &'static str),
     PublishSaturated(&'static str, &'static str),
@@ -71,6 +77,16 @@ pub static ALL: &[Scenario] = &[
         "invoke-mtls",
         "1 KB echo through two sidecars with mutual TLS at 1,000/s, and its cost over plaintext",
         Kind::InvokeMtls,
+    ),
+    scenario(
+        "invoke-observed",
+        "the same with metrics, every request traced to OTLP, and a resiliency policy",
+        Kind::InvokeObserved,
+    ),
+    scenario(
+        "unique-paths",
+        "memory under 1,000/s, each request with a path of its own; only when named, see --seconds",
+        Kind::UniquePaths,
     ),
     scenario(
         "invoke-saturated",
@@ -97,6 +113,11 @@ pub static ALL: &[Scenario] = &[
     scenario("state-get-redis", "state.redis, 1 KB value, 16 connections", Kind::StateGet("state.redis")),
     scenario("state-set-redis", "state.redis, 1 KB value, 16 connections", Kind::StateSet("state.redis")),
     scenario("grpc-state-get", "GetState, state.in-memory, 1 KB value, 16 streams", Kind::GrpcStateGet),
+    scenario(
+        "bulk-publish-redis",
+        "publish of 100 messages a request against one a request, pubsub.redis, 16 connections",
+        Kind::BulkPublish("capped.pubsub.redis"),
+    ),
     scenario(
         "publish-paced-redis",
         "publish to delivery at 500/s, pubsub.redis",
@@ -129,7 +150,8 @@ pub static ALL: &[Scenario] = &[
     ),
 ];
 
-/// The scenarios with one of the names or prefixes, in the order of [`ALL`]; all without any.
+/// The scenarios with one of the names or prefixes, in the order of [`ALL`]; all without any but the one that is
+/// for long runs.
 pub fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {
     for name in names {
         anyhow::ensure!(
@@ -139,7 +161,7 @@ pub fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {
     }
     let chosen = |scenario: &&Scenario| {
         // A complete name is not also a prefix: `publish-redis` is one scenario.
-        names.is_empty()
+        (names.is_empty() && !matches!(scenario.kind, Kind::UniquePaths))
             || names.iter().any(|name| {
                 let exact = ALL.iter().any(|other| other.name == name);
                 if exact { scenario.name == name } else { scenario.name.starts_with(name.as_str()) }
@@ -152,11 +174,14 @@ impl Scenario {
     pub fn generator(&self) -> Option<Generator> {
         match self.kind {
             Kind::Start | Kind::Idle | Kind::Size | Kind::PublishPaced(..) => None,
-            Kind::InvokePaced | Kind::InvokeMtls => Some(Generator::Oha),
+            Kind::InvokePaced | Kind::InvokeMtls | Kind::InvokeObserved | Kind::UniquePaths => {
+                Some(Generator::Oha)
+            }
             Kind::GrpcStateGet => Some(Generator::H2load),
             Kind::InvokeSaturated { .. }
             | Kind::StateGet(_)
             | Kind::StateSet(_)
+            | Kind::BulkPublish(_)
             | Kind::PublishSaturated(..) => Some(Generator::Wrk),
         }
     }
@@ -167,7 +192,9 @@ impl Scenario {
 
     pub fn needs_redis(&self) -> bool {
         match self.kind {
-            Kind::StateGet(component) | Kind::StateSet(component) => component.ends_with(".redis"),
+            Kind::StateGet(component) | Kind::StateSet(component) | Kind::BulkPublish(component) => {
+                component.ends_with(".redis")
+            }
             Kind::PublishPaced(ours, theirs) | Kind::PublishSaturated(ours, theirs) => {
                 ours.ends_with(".redis") || theirs.ends_with(".redis")
             }
@@ -184,6 +211,9 @@ impl Scenario {
             Kind::Size => single::size(bench, side),
             Kind::InvokePaced => invoke_paced(bench, side).await,
             Kind::InvokeMtls => mtls::paced(bench, side).await,
+            Kind::InvokeObserved => observed::paced(bench, side).await,
+            Kind::UniquePaths => paths::unique(bench, side).await,
+            Kind::BulkPublish(component) => pubsub::bulk(bench, side, component).await,
             Kind::InvokeSaturated { body, connections } => {
                 invoke_saturated(bench, side, body, connections).await
             }
@@ -205,18 +235,27 @@ pub struct Setup {
 
 impl Setup {
     pub fn new(bench: &Bench) -> anyhow::Result<Self> {
+        Self::with_configuration(bench, "")
+    }
+
+    /// `spec` are further lines of the Configuration's spec, indented by two.
+    pub fn with_configuration(bench: &Bench, spec: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(bench.scratch.path())?;
         let resources = folder.path().join("resources");
         std::fs::create_dir(&resources)?;
-        let configuration = match bench.options.names {
-            Names::Mdns => None,
+        let mut text = match bench.options.names {
+            Names::Mdns if spec.is_empty() => None,
+            Names::Mdns => Some(CONFIGURATION.to_owned()),
             Names::Sqlite => {
-                let file = folder.path().join("configuration.yaml");
                 let names_db = folder.path().join("names.db").display().to_string();
-                std::fs::write(&file, template("names.sqlite")?.replace("{names_db}", &names_db))?;
-                Some(file)
+                Some(template("names.sqlite")?.replace("{names_db}", &names_db))
             }
         };
+        if let Some(text) = &mut text {
+            text.push_str(spec);
+        }
+        let file = folder.path().join("configuration.yaml");
+        let configuration = text.map(|text| std::fs::write(&file, text).map(|()| file)).transpose()?;
         Ok(Setup { folder, configuration, resources })
     }
 
@@ -229,6 +268,11 @@ impl Setup {
         }
         std::fs::write(self.resources.join("component.yaml"), text)?;
         Ok(())
+    }
+
+    /// Puts a resource file in place.
+    pub fn resource(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        Ok(std::fs::write(self.resources.join(format!("{name}.yaml")), text)?)
     }
 
     pub fn body(&self, text: &str) -> anyhow::Result<PathBuf> {
@@ -268,7 +312,7 @@ impl Setup {
     }
 }
 
-fn template(name: &str) -> anyhow::Result<String> {
+pub fn template(name: &str) -> anyhow::Result<String> {
     let file =
         Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/resources")).join(format!("{name}.yaml"));
     std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
@@ -322,7 +366,16 @@ pub struct Pair {
 
 impl Pair {
     pub async fn start(bench: &Bench, side: Side, sentry: Option<&Sentry>) -> anyhow::Result<Self> {
-        let setup = Setup::new(bench)?;
+        Self::start_in(bench, side, sentry, Setup::new(bench)?).await
+    }
+
+    /// With the configuration and resources of `setup`.
+    pub async fn start_in(
+        bench: &Bench,
+        side: Side,
+        sentry: Option<&Sentry>,
+        setup: Setup,
+    ) -> anyhow::Result<Self> {
         let echo = Echo::start(&bench.tools.echo, None).await?;
         // A name of its own: resolvers remember where a name was before.
         let callee_id = format!("callee-{}", echo.port);
@@ -475,7 +528,8 @@ mod tests {
 
     #[test]
     fn chooses_by_name_and_by_prefix() {
-        assert_eq!(names(&[]).len(), ALL.len());
+        assert_eq!(names(&[]).len(), ALL.len() - 1);
+        assert_eq!(names(&["unique"]), ["unique-paths"]);
         assert_eq!(names(&["size", "start"]), ["start", "size"]);
         assert_eq!(names(&["invoke"]), ["invoke-paced", "invoke-mtls", "invoke-saturated", "invoke-1mb"]);
         assert!(choose(&["nothing".to_owned()]).is_err());

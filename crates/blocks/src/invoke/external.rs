@@ -1,7 +1,6 @@
 //! Targets outside the mesh: HTTPEndpoint resources and URLs (api.md §7.9).
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,20 +10,20 @@ use dapr_components::middleware::{Answer, Endpoint as PipelineEnd, Next, Pipelin
 use dapr_errors::Code;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_resources::HttpEndpoint;
-use dapr_security::tls::{self, ClientTls, NativeRoots};
+use dapr_security::tls::{ClientTls, NativeRoots};
 use dapr_transport::Body;
-use dapr_transport::client::{ClientError, Http1Options, Http1Pool};
-use dapr_transport::connect::{BoxStream, Destination};
+use dapr_transport::client::{ClientError, Http1Pool};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use parking_lot::RwLock;
 
+use super::redirects::{Dialer, Follower};
 use super::service::InvokeError;
 
 /// Patience for connecting and for the TLS handshake together.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Hosts that connections are kept for; more evict all.
-const MAX_HOSTS: usize = 256;
+pub(super) const MAX_HOSTS: usize = 256;
 
 /// One base URL that can be called.
 #[derive(Clone)]
@@ -37,6 +36,8 @@ pub struct Endpoint {
     pool: Http1Pool,
     scheme: Scheme,
     pipeline: Pipeline,
+    /// Named endpoints follow redirects, URLs do not.
+    redirects: Option<Arc<Follower>>,
 }
 
 /// Endpoints by name, and clients for URLs made on first use.
@@ -83,7 +84,7 @@ impl External {
         if let Some(endpoint) = self.urls.read().get(url) {
             return Ok(endpoint.clone());
         }
-        let endpoint = self.connect(url, HeaderMap::new(), ClientTls::default())?;
+        let endpoint = self.connect(url, HeaderMap::new(), ClientTls::default(), false)?;
         let mut urls = self.urls.write();
         if urls.len() >= MAX_HOSTS {
             urls.clear();
@@ -112,19 +113,27 @@ impl External {
             key_pem: text(&t.private_key),
             ..ClientTls::default()
         });
-        self.connect(&endpoint.base_url, headers, tls)
+        self.connect(&endpoint.base_url, headers, tls, true)
             .map_err(|e| format!("HTTPEndpoint {}: {e}", endpoint.name))
     }
 
-    fn connect(&self, base: &str, headers: HeaderMap, tls: ClientTls) -> Result<Endpoint, String> {
+    fn connect(
+        &self,
+        base: &str,
+        headers: HeaderMap,
+        tls: ClientTls,
+        follows: bool,
+    ) -> Result<Endpoint, String> {
         let uri: Uri = base.parse().map_err(|e| format!("{base:?} is not a valid URL: {e}"))?;
         let host = uri.host().ok_or_else(|| format!("{base:?} has no host"))?.to_owned();
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let mut destination = Destination::tcp(format!("{host}:{port}"), DIAL_TIMEOUT);
-        if secure {
-            destination = destination.wrapped(self.wrapper(host.clone(), tls)?);
-        }
+        let dialer = Dialer::new(ClientTls { native_roots: self.roots.clone(), ..tls }, self.tasks.clone());
+        let pool = dialer.pool(secure, &host, port)?;
+        let redirects = match url::Url::parse(base) {
+            Ok(url) if follows => Some(Arc::new(Follower::new(url, dialer))),
+            _ => None,
+        };
         let authority = uri.authority().map_or(host, ToString::to_string);
         Ok(Endpoint {
             base_path: uri.path().trim_end_matches('/').into(),
@@ -132,28 +141,19 @@ impl External {
             headers,
             scheme: Scheme(if secure { "https" } else { "http" }),
             pipeline: self.pipeline(),
-            pool: Http1Pool::new(destination, Http1Options::default(), self.tasks.clone()),
+            pool,
+            redirects,
         })
-    }
-
-    fn wrapper(&self, host: String, tls: ClientTls) -> Result<dapr_transport::connect::Wrapper, String> {
-        let tls = ClientTls { alpn: vec![b"http/1.1".to_vec()], native_roots: self.roots.clone(), ..tls };
-        let connector = tls::Connector::new(tls::client_config(&tls).map_err(|e| e.to_string())?);
-        let host: Arc<str> = host.into();
-        Ok(Arc::new(move |stream| {
-            let (connector, host) = (connector.clone(), host.clone());
-            Box::pin(async move {
-                let stream = connector.connect(&host, stream).await.map_err(io::Error::other)?;
-                Ok(Box::new(stream) as BoxStream)
-            })
-        }))
     }
 }
 
 impl Endpoint {
     async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
         request.headers_mut().insert(HOST, self.host.clone());
-        self.pool.send(request).await
+        match &self.redirects {
+            None => self.pool.send(request).await,
+            Some(redirects) => redirects.call(request, |request| self.pool.send(request)).await,
+        }
     }
 
     /// Calls `<base>/<method>?<query>`.

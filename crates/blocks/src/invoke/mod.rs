@@ -7,6 +7,9 @@ mod headers;
 mod local;
 mod method;
 mod peer;
+mod proxied;
+mod redirects;
+mod replay;
 mod service;
 mod target;
 mod wire;
@@ -17,6 +20,7 @@ pub use headers::{is_hop_by_hop, strip_hop_by_hop};
 pub use local::{Called, call_local, serve_stream};
 pub use method::{InvalidMethod, normalize, normalized};
 pub use peer::CALL_LOCAL_STREAM;
+pub use proxied::{Callee, Unanswered};
 pub use service::{InvokeError, InvokeService, Options};
 pub use target::{AppAddress, InvalidTarget, from_http};
 

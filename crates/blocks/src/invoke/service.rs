@@ -183,6 +183,19 @@ impl InvokeService {
         self.0.options.access.as_deref()
     }
 
+    pub(super) fn policies(&self) -> &Policies {
+        &self.0.options.policies
+    }
+
+    /// Largest message in bytes; 0 for none.
+    pub(super) fn max_message(&self) -> usize {
+        self.0.options.max_message
+    }
+
+    pub(super) fn metrics(&self) -> Option<&Catalogue> {
+        self.0.options.metrics.as_deref()
+    }
+
     pub fn identity(&self) -> &AppIdentity {
         &self.0.options.identity
     }
@@ -487,7 +500,7 @@ impl InvokeService {
     }
 
     /// Drops what is remembered about an address that failed.
-    fn forget(&self, id: &str, namespace: &str, address: &Arc<str>) {
+    pub(super) fn forget(&self, id: &str, namespace: &str, address: &Arc<str>) {
         self.0.addresses.write().remove(&(id.to_owned(), namespace.to_owned()));
         self.0.peers.write().remove(address);
     }

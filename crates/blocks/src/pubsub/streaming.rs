@@ -297,7 +297,7 @@ mod tests {
             data: Bytes::from_static(data.as_bytes()),
             metadata: HashMap::new(),
             trace: Trace::default(),
-            via: super::Via::Http,
+            via: crate::pubsub::Via::Http,
         };
         service.publish(call).await.unwrap();
     }

@@ -1,7 +1,7 @@
 //! The transparent proxy: calls of services that are not ours go to an
 //! application, ours or another's, without being decoded (api.md §7.7).
 
-use dapr_blocks::invoke::normalized;
+use dapr_blocks::invoke::{Callee, Unanswered, normalized};
 use dapr_errors::Code;
 use dapr_security::PeerIdentity;
 use dapr_transport::Body;
@@ -41,7 +41,7 @@ pub async fn from_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
         Some(target) => target,
         None => return missing_target(),
     };
-    headers.remove(TARGET);
+    let named = headers.remove(TARGET);
     headers.remove(CALLEE);
     let own = api.identity.app_id();
     let (id, namespace) = target.split_once('.').unwrap_or((&target, api.identity.namespace()));
@@ -51,13 +51,17 @@ pub async fn from_app(api: &Api, mut request: Request<Body>) -> Response<Body> {
     let headers = request.headers_mut();
     set(headers, CALLER, own);
     set(headers, CALLEE, id);
-    let address = match api.invoke.resolve(id, namespace).await {
-        Ok(address) => address,
-        Err(error) => {
-            return status::response(Code::Unknown, &error.to_string(), &[]);
+    let named = named.as_ref().and_then(|v| v.to_str().ok());
+    match api.invoke.pass_on(Callee { id, namespace, named }, request).await {
+        Ok(response) => response,
+        Err(Unanswered { code, message, reached }) => {
+            let mut response = status::response(code, &message, &[]);
+            if !reached {
+                response.extensions_mut().insert(Unreached);
+            }
+            response
         }
-    };
-    forward(&api.invoke.peer(id, namespace, &address), request).await
+    }
 }
 
 /// A call that arrived from another sidecar.

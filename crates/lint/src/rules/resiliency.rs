@@ -128,11 +128,8 @@ fn names(resiliency: &Resiliency, set: &Set<'_>, sink: &mut Sink<'_>) {
             sink.error(&used.place, message, choice(used.name, &defined));
         }
     }
-    let used: BTreeSet<(&str, &str)> = others
-        .iter()
-        .flat_map(|other| uses(&other.targets))
-        .map(|used| (used.table, used.name))
-        .collect();
+    let used: BTreeSet<(&str, &str)> =
+        others.iter().flat_map(|other| uses(&other.targets)).map(|used| (used.table, used.name)).collect();
     for (_, table) in NAMED {
         for name in keys(&resiliency.policies, table) {
             let by_name = BY_NAME.iter().any(|start| name.starts_with(start));

@@ -21,6 +21,29 @@ pub enum SpanKind {
 
 pub type Attribute = (Cow<'static, str>, String);
 
+/// What a span holds of the attributes it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanLimits {
+    pub attributes: usize,
+    /// In characters; what is longer is cut. `None` for no limit.
+    pub value: Option<usize>,
+}
+
+impl Default for SpanLimits {
+    fn default() -> Self {
+        Self { attributes: 128, value: None }
+    }
+}
+
+impl SpanLimits {
+    fn cut(&self, mut value: String) -> String {
+        if let Some((end, _)) = self.value.and_then(|limit| value.char_indices().nth(limit)) {
+            value.truncate(end);
+        }
+        value
+    }
+}
+
 /// A finished span, as exporters get it.
 #[derive(Clone, Debug)]
 pub struct SpanData {
@@ -32,6 +55,8 @@ pub struct SpanData {
     pub start: SystemTime,
     pub end: SystemTime,
     pub attributes: Vec<Attribute>,
+    /// Attributes that found no room.
+    pub dropped: u32,
     /// Why the work failed; `None` when it did not.
     pub error: Option<String>,
 }
@@ -46,6 +71,7 @@ impl Default for SpanData {
             start: SystemTime::UNIX_EPOCH,
             end: SystemTime::UNIX_EPOCH,
             attributes: Vec::new(),
+            dropped: 0,
             error: None,
         }
     }
@@ -64,6 +90,7 @@ pub(super) struct Recording {
     pub data: SpanData,
     pub started: Instant,
     pub queues: Arc<[Arc<SpanQueue>]>,
+    pub limits: SpanLimits,
 }
 
 impl Span {
@@ -93,12 +120,18 @@ impl Span {
         }
     }
 
-    /// Empty values are left out.
+    /// Empty values, and attributes beyond the limit, are left out.
     pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<String>) {
         if let Some(recording) = &mut self.recording {
             let value = value.into();
-            if !value.is_empty() {
-                recording.data.attributes.push((key.into(), value));
+            if value.is_empty() {
+                return;
+            }
+            let (data, limits) = (&mut recording.data, &recording.limits);
+            if data.attributes.len() < limits.attributes {
+                data.attributes.push((key.into(), limits.cut(value)));
+            } else {
+                data.dropped = data.dropped.saturating_add(1);
             }
         }
     }

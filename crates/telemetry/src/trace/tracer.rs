@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use super::context::{SpanId, TraceContext, TraceId};
 use super::queue::SpanQueue;
 use super::sampler::Sampler;
-use super::span::{Recording, Span, SpanData, SpanKind};
+use super::span::{Recording, Span, SpanData, SpanKind, SpanLimits};
 
 const SAMPLED: u8 = 1;
 
@@ -27,6 +27,7 @@ enum Mode {
 struct Active {
     sampler: Sampler,
     queues: Arc<[Arc<SpanQueue>]>,
+    limits: SpanLimits,
 }
 
 impl Tracer {
@@ -45,7 +46,16 @@ impl Tracer {
     /// Spans for every request. Those that are sampled go to all queues;
     /// without any, only their ids travel.
     pub fn active(sampler: Sampler, queues: Vec<Arc<SpanQueue>>) -> Self {
-        Self(Mode::Active(Active { sampler, queues: queues.into() }))
+        Self(Mode::Active(Active { sampler, queues: queues.into(), limits: SpanLimits::default() }))
+    }
+
+    /// The same with other limits of attributes.
+    #[must_use]
+    pub fn limited(mut self, limits: SpanLimits) -> Self {
+        if let Mode::Active(active) = &mut self.0 {
+            active.limits = limits;
+        }
+        self
     }
 
     pub fn is_off(&self) -> bool {
@@ -85,10 +95,11 @@ impl Tracer {
             context: context.clone(),
             parent: parent.map(|p| p.span_id).unwrap_or_default(),
             start: SystemTime::now(),
-            attributes: Vec::with_capacity(8),
+            attributes: Vec::with_capacity(active.limits.attributes.min(8)),
             ..SpanData::default()
         };
-        let recording = Recording { data, started: Instant::now(), queues: active.queues.clone() };
+        let recording =
+            Recording { data, started: Instant::now(), queues: active.queues.clone(), limits: active.limits };
         Span::new(context, Some(Box::new(recording)))
     }
 }
@@ -130,6 +141,18 @@ mod tests {
         assert_eq!(spans[1].attributes, [("a".into(), "1".to_owned())]);
         assert_eq!(spans[1].error.as_deref(), Some("Code(404): Not Found"));
         assert!(spans[1].end >= spans[1].start);
+    }
+
+    #[test]
+    fn attributes_have_limits() {
+        let (tracer, queue) = tracer(1.0);
+        let tracer = tracer.limited(SpanLimits { attributes: 1, value: Some(2) });
+        let mut span = tracer.start(SpanKind::Client, None, || "s".to_owned());
+        span.set("a", "äbc");
+        span.set("b", "x");
+        drop(span);
+        let span = &queue.take()[0];
+        assert_eq!((span.attributes.as_slice(), span.dropped), (&[("a".into(), "äb".to_owned())][..], 1));
     }
 
     #[test]
