@@ -1,17 +1,14 @@
 //! `grpc_io_*` of the two gRPC servers (runtime.md §9.2).
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
 use dapr_errors::Code;
 use dapr_telemetry::metrics::catalogue::{Catalogue, MessageKind};
-use dapr_transport::{Body, BodyError, grpc};
+use dapr_transport::watched::{self, Counting};
+use dapr_transport::{Body, grpc};
 use http::{HeaderMap, Request, Response, Uri};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 /// Methods of our own service that are streams: these are not counted.
@@ -24,7 +21,7 @@ const STREAMS: [&str; 6] = [
     "DecryptAlpha1",
 ];
 /// Bytes that precede a message on the wire.
-const FRAME_HEAD: u64 = 5;
+const FRAME_HEAD: u64 = grpc::PREFIX as u64;
 /// Metadata that marks a proxied call as a stream.
 const STREAM: &str = "dapr-stream";
 
@@ -57,7 +54,6 @@ pub struct Served {
     /// Whom a proxied call is for.
     target: Option<(String, MessageKind)>,
     received: Arc<AtomicU64>,
-    sent: u64,
 }
 
 impl Served {
@@ -98,30 +94,26 @@ impl Served {
             started: Instant::now(),
             target: None,
             received: Arc::default(),
-            sent: 0,
         }
     }
 
     /// Counts what the request brings.
-    pub fn request(&self, request: Request<Incoming>) -> Request<Counting> {
-        request.map(|body| Counting { body, bytes: self.received.clone() })
+    pub fn request(&self, request: Request<Incoming>) -> Request<Counting<Incoming>> {
+        request.map(|body| Counting::new(body, self.received.clone()))
     }
 
     /// Records the call once its answer has ended.
     pub fn response(self, response: Response<Body>) -> Response<Body> {
-        if let Some((code, _)) = grpc::status_of(response.headers()) {
-            if let Some((target, MessageKind::Streaming)) = &self.target
-                && response.extensions().get::<Unreached>().is_some()
-            {
-                self.metrics.invocation.stream_received(target, status_number(code));
-            }
-            self.end(code);
-            return response;
+        if let Some((target, MessageKind::Streaming)) = &self.target
+            && response.extensions().get::<Unreached>().is_some()
+            && let Some((code, _)) = grpc::status_of(response.headers())
+        {
+            self.metrics.invocation.stream_received(target, status_number(code));
         }
-        response.map(|body| Body::boxed(Watched { body, call: Some(self) }))
+        watched::until_end(response, move |code, sent| self.end(code, sent))
     }
 
-    fn end(self, code: i32) {
+    fn end(self, code: i32, sent: u64) {
         let (method, status) = (self.uri.path(), Code::from_i32(code).name());
         let (grpc, elapsed) = (&self.metrics.grpc, self.started.elapsed());
         if let Some((target, MessageKind::Unary)) = &self.target {
@@ -131,7 +123,7 @@ impl Served {
             Kind::Unary => {
                 let size = |bytes: u64| bytes.saturating_sub(FRAME_HEAD);
                 let received = size(self.received.load(Ordering::Relaxed));
-                let sent = if code == 0 { size(self.sent) } else { 0 };
+                let sent = if code == 0 { size(sent) } else { 0 };
                 grpc.served(method, status, received, sent, elapsed);
             }
             Kind::Served => grpc.served_stream(method, status, elapsed),
@@ -140,94 +132,14 @@ impl Served {
     }
 }
 
-/// A request body that counts its bytes.
-pub struct Counting {
-    body: Incoming,
-    bytes: Arc<AtomicU64>,
-}
-
-impl HttpBody for Counting {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A response body that records its call when it ends. One that is left
-/// before its end was cancelled.
-struct Watched {
-    body: Body,
-    call: Option<Served>,
-}
-
-impl HttpBody for Watched {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(call) = &mut self.call {
-            match &frame {
-                Some(Ok(frame)) if frame.is_data() => {
-                    call.sent += frame.data_ref().map_or(0, |d| d.len() as u64);
-                }
-                Some(Ok(frame)) => {
-                    let status = frame.trailers_ref().and_then(grpc::status_of);
-                    let code = status.map_or(Code::Unknown as i32, |(code, _)| code);
-                    self.finish(code);
-                }
-                Some(Err(_)) | None => self.finish(Code::Unknown as i32),
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Watched {
-    fn finish(&mut self, code: i32) {
-        if let Some(call) = self.call.take() {
-            call.end(code);
-        }
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.finish(Code::Canceled as i32);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use dapr_telemetry::metrics::catalogue::CatalogueOptions;
     use dapr_telemetry::metrics::{Registry, RegistryOptions};
+    use dapr_transport::BodyError;
     use http::HeaderValue;
+    use http_body::Frame;
 
     use super::*;
 
