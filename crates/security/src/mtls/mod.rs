@@ -3,6 +3,7 @@
 //! each handshake, so that a rotation needs no new configuration; sessions are
 //! never resumed, because that would skip the check.
 
+mod read_ahead;
 #[cfg(test)]
 mod tests;
 mod verifier;
@@ -22,6 +23,7 @@ use rustls_pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use read_ahead::ReadAhead;
 use verifier::Spiffe;
 pub use verifier::{Expect, verify_chain};
 
@@ -141,7 +143,8 @@ pub fn wrapper(config: Arc<ClientConfig>, host: &str) -> Wrapper {
     Arc::new(move |stream: TcpStream| {
         let (connector, name) = (connector.clone(), name.clone());
         Box::pin(async move {
-            match tokio::time::timeout(HANDSHAKE_LIMIT, connector.connect(name, stream)).await {
+            match tokio::time::timeout(HANDSHAKE_LIMIT, connector.connect(name, ReadAhead::new(stream))).await
+            {
                 Ok(Ok(stream)) => Ok(Box::new(stream) as BoxStream),
                 Ok(Err(error)) => Err(handshake_error(&error)),
                 Err(_) => Err(timed_out()),
@@ -156,11 +159,12 @@ pub fn securer(config: Arc<ServerConfig>) -> Securer {
     Securer::new(move |stream: TcpStream| {
         let acceptor = acceptor.clone();
         Box::pin(async move {
-            let stream = match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return Err(handshake_error(&error)),
-                Err(_) => return Err(timed_out()),
-            };
+            let stream =
+                match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(ReadAhead::new(stream))).await {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(error)) => return Err(handshake_error(&error)),
+                    Err(_) => return Err(timed_out()),
+                };
             let mut extensions = http::Extensions::new();
             if let Some(leaf) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
                 extensions.insert(peer_identity(leaf)?);
