@@ -82,7 +82,7 @@ async fn stream(
     let body = request_body(first.payload, reader).map_err(|e| invalid(&e.to_string()))?;
     let method = called.admit(&metadata, &message)?;
     let caller = metrics.map(|metrics| Caller::received(metrics, &metadata));
-    let mut request = to_request(&metadata, message, method, body)?;
+    let mut request = to_request(&channel, &metadata, message, method, body)?;
     called.name(&mut request);
     let wants_events = request.headers.get(header::ACCEPT).is_some_and(|v| v == "text/event-stream");
     let answer = channel
@@ -178,6 +178,7 @@ fn invalid(reason: &str) -> Refusal {
 
 /// `method` is normalised.
 fn to_request(
+    channel: &AppChannel,
     metadata: &ReceivedMetadata,
     message: ReceivedMessage,
     method: String,
@@ -190,7 +191,7 @@ fn to_request(
     }
     Ok(InvokeRequest {
         method,
-        verb: method_of(message.verb())?,
+        verb: method_of(message.verb(), channel.grpc().is_some())?,
         query: message.query,
         headers,
         content_type: HeaderValue::from_maybe_shared(message.content_type).ok().filter(|v| !v.is_empty()),
@@ -204,8 +205,12 @@ fn is_grpc(metadata: &ReceivedMetadata) -> bool {
     metadata.get("content-type").is_some_and(|v| v.starts_with(b"application/grpc"))
 }
 
-fn method_of(verb: Verb) -> Result<Method, Refusal> {
+/// A gRPC application gets whatever verb the caller gave; without one it is
+/// POST, as for callers of our own.
+fn method_of(verb: Verb, is_grpc: bool) -> Result<Method, Refusal> {
     Ok(match verb {
+        Verb::None if is_grpc => Method::POST,
+        Verb::Connect if is_grpc => Method::CONNECT,
         Verb::None | Verb::Connect => return Err(Refusal::new(Code::InvalidArgument, "invalid HTTP verb")),
         Verb::Get => Method::GET,
         Verb::Head => Method::HEAD,
@@ -384,7 +389,7 @@ async fn unary(
     let data = message.data.take().unwrap_or_default();
     let method = called.admit(&head.metadata, &message)?;
     let caller = metrics.map(|metrics| Caller::received(metrics, &head.metadata));
-    let mut request = to_request(&head.metadata, message, method, Body::from(data))?;
+    let mut request = to_request(&channel, &head.metadata, message, method, Body::from(data))?;
     called.name(&mut request);
     let mut answer = channel
         .invoke(request)

@@ -200,7 +200,8 @@ async fn advance(progress: &mut Progress, reader: &mut Reader) -> Result<(), Box
     match bytes {
         Some(bytes) => {
             let chunk = Received::decode(bytes).map_err(FrameError::from)?;
-            if chunk.head.is_some() {
+            // Peers that flush events send an empty head with each.
+            if chunk.head.is_some_and(|head| !head.is_empty()) {
                 return Err("response metadata found in non-leading chunk".into());
             }
             progress.take(chunk.payload)
@@ -217,4 +218,51 @@ async fn advance(progress: &mut Progress, reader: &mut Reader) -> Result<(), Box
 fn trailer_error(reader: &Reader) -> Option<BoxError> {
     let (code, message) = grpc::status_of(reader.trailers()?)?;
     (code != 0).then(|| dapr_errors::grpc_nested(Code::from_i32(code), &message).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut, BytesMut};
+
+    use super::*;
+
+    /// One framed message of the answer: a head and one byte of payload.
+    fn event(head: &[u8], seq: u8) -> Bytes {
+        let mut message = vec![0x0a, head.len() as u8];
+        message.extend_from_slice(head);
+        message.extend_from_slice(&[0x12, 5, 0x0a, 1, b'a' + seq, 0x10, seq]);
+        let mut out = BytesMut::new();
+        out.put_u8(0);
+        out.put_u32(message.len() as u32);
+        out.extend_from_slice(&message);
+        out.freeze()
+    }
+
+    async fn read(heads: &[&[u8]]) -> Result<Bytes, dapr_transport::BodyError> {
+        let mut frames: Vec<Result<_, BoxError>> = Vec::new();
+        for (seq, head) in heads.iter().enumerate() {
+            frames.push(Ok(http_body::Frame::data(event(head, seq as u8))));
+        }
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        frames.push(Ok(http_body::Frame::trailers(trailers)));
+        let body = Body::boxed(http_body_util::StreamBody::new(futures::stream::iter(frames)));
+        let mut reader = Reader::new(body, 0);
+        let first = Received::decode(reader.next_bytes().await.unwrap().unwrap()).unwrap();
+        answer(first, reader).unwrap().body.collect().await
+    }
+
+    /// Status 200, all that an answer needs.
+    const HEAD: &[u8] = &[0x0a, 3, 0x08, 0xc8, 0x01];
+
+    #[tokio::test]
+    async fn later_messages_may_carry_an_empty_head() {
+        assert_eq!(read(&[HEAD, b"", b""]).await.unwrap(), "abc");
+    }
+
+    #[tokio::test]
+    async fn a_second_head_is_an_error() {
+        let error = read(&[HEAD, HEAD]).await.unwrap_err();
+        assert_eq!(error.to_string(), "response metadata found in non-leading chunk");
+    }
 }
