@@ -24,6 +24,8 @@ pub fn register_all(registry: &mut Registry) {
         dapr_http_binding::register,
         #[cfg(feature = "in-memory")]
         dapr_in_memory::register,
+        #[cfg(feature = "kubernetes-secrets")]
+        dapr_kubernetes_secrets::register,
         #[cfg(feature = "local-crypto")]
         dapr_local_crypto::register,
         #[cfg(feature = "local-secrets")]
@@ -67,7 +69,7 @@ mod tests {
         for name in ["pubsub.in-memory", "pubsub.redis"] {
             assert!(registry.pubsub.find(name, "v1").is_some(), "{name}");
         }
-        for name in ["secretstores.local.file", "secretstores.local.env"] {
+        for name in ["secretstores.kubernetes", "secretstores.local.file", "secretstores.local.env"] {
             assert!(registry.secret_stores.find(name, "v1").is_some(), "{name}");
         }
         for name in ["bindings.http", "bindings.localstorage"] {

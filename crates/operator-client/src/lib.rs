@@ -12,6 +12,8 @@ mod client;
 pub mod core;
 mod feed;
 mod kind;
+#[cfg(test)]
+mod tests;
 
 pub use client::{Error, OperatorClient, Options};
 pub use core::{Entry, EventKind};

@@ -450,12 +450,7 @@ impl Run {
             return Ok(None);
         }
         let changes = self.source.watch(self.options.reconcile_interval)?;
-        let targets = reload::READY_TARGETS.map(|kind| self.health.add_target(kind));
-        let established = changes.established();
-        self.tasks.spawn_until_shutdown("reconcilers", async move {
-            established.await;
-            targets.iter().for_each(Target::ready);
-        });
+        reload::announce(&changes, &self.health, &self.tasks);
         Ok(Some(changes))
     }
 

@@ -3,6 +3,8 @@
 
 mod subscriptions;
 
+use dapr_kernel::health::Health;
+use dapr_kernel::tasks::TaskGroup;
 use dapr_resources::configuration::Configuration;
 use dapr_resources::loader::Diagnostic;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -13,15 +15,32 @@ pub use subscriptions::Declared;
 
 const SCOPE: &str = "dapr.runtime.hotreload";
 
-/// Health targets of the watched kinds: they follow from when changes are
-/// noticed (runtime.md §2.2).
-pub const READY_TARGETS: [&str; 5] = [
-    "component-reconciler",
-    "subscription-reconciler",
-    "configuration-sighup-reconciler",
-    "httpendpoint-sighup-reconciler",
-    "resiliency-sighup-reconciler",
+/// The watched kinds with their health targets, which are ready once changes
+/// are noticed (runtime.md §2.2), and whether a change restarts the sidecar.
+const KINDS: [(&str, &str, bool); 5] = [
+    ("Component", "component-reconciler", false),
+    ("Subscription", "subscription-reconciler", false),
+    ("Configuration", "configuration-sighup-reconciler", true),
+    ("HTTPEndpoint", "httpendpoint-sighup-reconciler", true),
+    ("Resiliency", "resiliency-sighup-reconciler", true),
 ];
+
+/// Says so, in the log and to the health check, once changes are noticed.
+pub fn announce(changes: &Changes, health: &Health, tasks: &TaskGroup) {
+    let targets = KINDS.map(|(kind, target, restarts)| (kind, health.add_target(target), restarts));
+    let established = changes.established();
+    tasks.spawn_until_shutdown("reconcilers", async move {
+        established.await;
+        for (kind, target, restarts) in targets {
+            let purpose = if restarts { " for SIGHUP reload" } else { "" };
+            tracing::info!(
+                target: "dapr.runtime.hotreload.reconciler",
+                "Starting to watch {kind} updates{purpose}"
+            );
+            target.ready();
+        }
+    });
+}
 
 /// What a reload asks of the sidecar.
 #[derive(Debug, PartialEq, Eq)]
