@@ -94,7 +94,8 @@ impl Connector {
             .set_pipeline_buffer_size(COMMAND_QUEUE);
         Ok(match &self.target {
             Target::Node(client) => {
-                Link::Single(client.get_multiplexed_async_connection_with_config(&config).await?)
+                let opened = client.get_multiplexed_async_connection_with_config(&config).await;
+                Link::Single(opened.map_err(|e| dialled(client, e))?)
             }
             Target::Sentinel(client) => {
                 Link::Single(client.lock().await.get_async_connection_with_config(&config).await?)
@@ -133,6 +134,15 @@ impl Connector {
             Err(_) => Err(redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))),
         }
     }
+}
+
+/// Says who refused, in the words that callers know.
+fn dialled(client: &Client, error: redis::RedisError) -> redis::RedisError {
+    if !error.is_connection_refusal() {
+        return error;
+    }
+    let text = format!("dial tcp {}: connect: connection refused", client.get_connection_info().addr());
+    redis::RedisError::from(std::io::Error::new(std::io::ErrorKind::ConnectionRefused, text))
 }
 
 fn node(settings: &Settings) -> Result<Client, InitError> {

@@ -186,7 +186,7 @@ async fn outbox() {
     };
     let manifests = [
         component("broken", "pubsub.broken", &json!({})),
-        component("scoped", "pubsub.in-memory", &json!({"protectedTopics": "errorstoutbox"})),
+        component("scoped", "pubsub.in-memory", &json!({"protectedTopics": "defaulterrorstoutbox"})),
         store("fails", "broken", "t fail"),
         store("own", "broken", "t own"),
         store("nowhere", "none", "t"),
