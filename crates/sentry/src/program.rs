@@ -21,6 +21,21 @@ use crate::watch::{FileWatch, Fingerprint};
 use crate::{SCOPE, VERSION, config};
 
 const USAGE: u8 = 2;
+/// What the list of flags does not tell.
+const LESSON: &str = "
+Sentry is the certificate authority: it gives programs of Dapr the certificates by which they know each
+other. On one machine:
+
+  touch sentry.yaml && mkdir credentials
+  sentry --config sentry.yaml --issuer-credentials credentials
+  DAPR_TRUST_ANCHORS=\"$(cat credentials/ca.crt)\" \\
+    daprd --app-id a --enable-mtls --sentry-address localhost:50001
+
+Keys and certificates that the folder lacks are made and kept there; replaced files are taken over without
+a restart. Without tokenValidators in the Configuration (spec.mtls) anyone who reaches the port gets any
+identity: listen on localhost, or configure 'jwks'. 'dapr mtls' checks, exports and renews what is
+in the folder. The variable NAMESPACE names the namespace of the control plane.
+";
 /// Changes of files within this time count as one (control-plane.md §3.3).
 const BATCH: Duration = Duration::from_secs(2);
 /// Most threads: certificates are asked for once in hours.
@@ -34,7 +49,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let matches = match options::parse(args, &env) {
         Ok(matches) => matches,
         Err(FlagError::Help) => {
-            eprint!("{}", usage());
+            eprint!("{}{LESSON}", usage());
             return ExitCode::SUCCESS;
         }
         Err(error) => {

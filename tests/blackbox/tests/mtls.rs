@@ -86,9 +86,9 @@ async fn applications_with_grpc_are_reached_both_ways() {
         let request = InvokeRequest::decode(message).expect("an InvokeRequest");
         let sent = request.data.unwrap_or_default().value;
         let text = format!("{} {}", request.method, String::from_utf8_lossy(&sent));
-        let data = Any { value: text.into_bytes().into(), ..Any::default() };
+        let data = Any { value: text.into_bytes(), ..Any::default() };
         let content_type = "text/plain".to_owned();
-        InvokeResponse { data: Some(data), content_type, ..InvokeResponse::default() }.encode_to_vec().into()
+        InvokeResponse { data: Some(data), content_type }.encode_to_vec().into()
     })
     .await;
     let options = Options::new("callee").app_with_protocol(app.port, "grpc").config(&config);

@@ -329,7 +329,7 @@ fn a_server_wants_a_certificate_of_its_key() {
     let (key, _) = SigningKey::generate_ed25519().unwrap();
     let issued = issue(&made, key.public(), &[]);
     let serving = Serving::default();
-    assert!(serving.set(&[issued.leaf.clone()], &key).is_ok());
+    assert!(serving.set(std::slice::from_ref(&issued.leaf), &key).is_ok());
     let (other, _) = SigningKey::generate_ed25519().unwrap();
     assert_eq!(
         serving.set(&[issued.leaf], &other).unwrap_err().to_string(),

@@ -3,7 +3,6 @@
 //! each handshake, so that a rotation needs no new configuration; sessions are
 //! never resumed, because that would skip the check.
 
-mod read_ahead;
 #[cfg(test)]
 mod tests;
 mod verifier;
@@ -23,13 +22,13 @@ use rustls_pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use read_ahead::ReadAhead;
 use verifier::Spiffe;
 pub use verifier::{Expect, verify_chain};
 
 use crate::anchors::TrustAnchors;
 use crate::identity::IdentityStore;
 use crate::spiffe::SpiffeId;
+use crate::tls::read_ahead::ReadAhead;
 use crate::x509::Facts;
 
 /// Time for a handshake: who connects and stays silent must not stay for ever.

@@ -9,6 +9,8 @@ use rustls::{CertificateError, ClientConfig};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::read_ahead::ReadAhead;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("'{0}' is neither a host name nor an IP address that TLS could check")]
@@ -54,7 +56,7 @@ impl Connector {
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         let name =
             ServerName::try_from(bare.to_owned()).map_err(|_| ConnectError::ServerName(host.to_owned()))?;
-        match self.0.connect(name, io).await {
+        match self.0.connect(name, ReadAhead::new(io)).await {
             Ok(stream) => Ok(TlsStream(stream)),
             Err(source) => Err(ConnectError::Handshake { host: host.to_owned(), source }),
         }
@@ -63,7 +65,7 @@ impl Connector {
 
 /// An encrypted stream over `IO`.
 #[derive(Debug)]
-pub struct TlsStream<IO>(tokio_rustls::client::TlsStream<IO>);
+pub struct TlsStream<IO>(tokio_rustls::client::TlsStream<ReadAhead<IO>>);
 
 impl<IO> TlsStream<IO> {
     /// The protocol that the server chose among those offered.
@@ -73,7 +75,7 @@ impl<IO> TlsStream<IO> {
 
     /// The stream below, for its addresses and socket options.
     pub fn get_ref(&self) -> &IO {
-        self.0.get_ref().0
+        self.0.get_ref().0.get_ref()
     }
 }
 

@@ -1,6 +1,7 @@
 //! TLS towards others: HTTP endpoints, app channels with `https` or `grpcs`.
 
 mod connector;
+pub(crate) mod read_ahead;
 mod roots;
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 const FILE_POLL: Duration = Duration::from_secs(5);
 /// Pause after the serving certificate could not be renewed.
 const RENEWAL_RETRY: Duration = Duration::from_secs(10);
+/// From readiness until the code that only the start needed is given back.
+const SETTLING: Duration = Duration::from_secs(1);
 /// Failures that end a generation; one is enough.
 const FAILURES: usize = 4;
 /// HTTP/2 header list that gRPC accepts, in bytes.
@@ -124,6 +126,10 @@ async fn start(
     tracing::info!(target: "dapr.sentry.server", "Running gRPC server on port {}", options.port);
     tasks.spawn("certificate authority", server::serve(listener, Arc::new(api), settings, tasks.clone()));
     serving_target.ready();
+    tasks.spawn_until_shutdown("footprint", async {
+        tokio::time::sleep(SETTLING).await;
+        dapr_footprint::release_start();
+    });
     Ok(serving_target)
 }
 

@@ -13,7 +13,8 @@ const AHEAD: usize = 32 * 1024;
 
 /// Reads ahead once a read filled all the room it was given. A connection that
 /// waits, or carries small messages, has no buffer.
-pub(super) struct ReadAhead<IO> {
+#[derive(Debug)]
+pub(crate) struct ReadAhead<IO> {
     stream: IO,
     /// What was read and not yet taken starts at `taken`.
     ahead: Vec<u8>,
@@ -24,6 +25,10 @@ pub(super) struct ReadAhead<IO> {
 impl<IO> ReadAhead<IO> {
     pub fn new(stream: IO) -> Self {
         Self { stream, ahead: Vec::new(), taken: 0, bulk: false }
+    }
+
+    pub fn get_ref(&self) -> &IO {
+        &self.stream
     }
 }
 
