@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::io::Io;
 
 /// What is held back at most. More passes through uncopied.
-const HELD: usize = 16 * 1024;
+const HELD: usize = 32 * 1024;
 /// Buffers up to this size stay with an idle connection.
 const KEPT: usize = 4 * 1024;
 /// A reader with less room than this is served from a buffer of [`AHEAD`]
@@ -99,13 +99,14 @@ impl Held {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.out.advance(sent);
             self.unflushed = true;
+            match sent == self.out.len() {
+                true => self.out.clear(),
+                false => self.out.advance(sent),
+            }
         }
         if self.out.capacity() > KEPT {
             self.out = BytesMut::new();
-        } else {
-            self.out.clear();
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.unflushed = false;
@@ -117,6 +118,9 @@ impl Held {
         let size: usize = data.iter().map(|slice| slice.len()).sum();
         if self.out.len() + size > HELD {
             return self.poll_through(cx, data);
+        }
+        if self.out.capacity() == 0 {
+            self.out.reserve(KEPT);
         }
         data.iter().for_each(|slice| self.out.extend_from_slice(slice));
         Poll::Ready(Ok(size))
