@@ -12,8 +12,8 @@ use crate::WORKER;
 use crate::progress::Progress;
 use crate::targets::Target;
 
-/// For one input.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For one input, which takes milliseconds; a busy machine may keep it waiting.
+const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
 /// After so many different failures the rest is more of the same.
 const ENOUGH: usize = 20;
