@@ -381,9 +381,17 @@ async fn unary(
     body: Body,
     limit: usize,
 ) -> Result<Bytes, Refusal> {
-    let channel = channel.ok_or_else(|| Refusal::new(Code::Internal, "app channel is not initialized"))?;
     let fail = |e: &dyn std::fmt::Display| Refusal::new(Code::Internal, e.to_string());
-    let head = Reader::new(body, limit).next_bytes().await.map_err(|e| fail(&e))?.unwrap_or_default();
+    // The message comes first, as wherever a gRPC server hands over whole messages.
+    let head = match Reader::new(body, limit).next_bytes().await {
+        Ok(head) => head.unwrap_or_default(),
+        Err(FrameError::TooLarge { size, limit }) => {
+            let reason = format!("grpc: received message larger than max ({size} vs. {limit})");
+            return Err(Refusal::new(Code::ResourceExhausted, reason));
+        }
+        Err(e) => return Err(fail(&e)),
+    };
+    let channel = channel.ok_or_else(|| Refusal::new(Code::Internal, "app channel is not initialized"))?;
     let head = ReceivedRequest::decode(head).map_err(|e| unreadable(&FrameError::from(e)))?;
     let mut message = head.message.ok_or_else(|| invalid("message is nil"))?;
     let data = message.data.take().unwrap_or_default();
