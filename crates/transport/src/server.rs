@@ -238,7 +238,11 @@ fn builder(options: &Options) -> auto::Builder<TokioExecutor> {
     match options.protocol {
         Protocol::Http => builder,
         Protocol::Http1Only => builder.http1_only(),
-        Protocol::Http2Only => builder.http2_only(),
+        Protocol::Http2Only => {
+            // gRPC has no use for it.
+            builder.http2().auto_date_header(false);
+            builder.http2_only()
+        }
     }
 }
 
