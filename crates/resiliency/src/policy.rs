@@ -171,13 +171,13 @@ impl Policy {
     ///
     /// A timeout drops the attempt's future. Dropping the returned future
     /// cancels everything, and counts as a failure for the breaker.
-    pub async fn run<T, E, F, Fut>(&self, op: F) -> Result<T, PolicyError<E>>
+    pub fn run<T, E, F, Fut>(&self, op: F) -> impl Future<Output = Result<T, PolicyError<E>>>
     where
         E: Outcome + std::fmt::Display,
         F: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.run_while(|| true, op).await
+        self.run_while(|| true, op)
     }
 
     /// [`Policy::run`] that makes no further attempt once `repeatable` says no,

@@ -394,6 +394,14 @@ mod tests {
         assert!(bus.0.lock().is_empty());
     }
 
+    #[test]
+    fn codes_are_those_of_the_callers_protocol() {
+        let slow = Error::Status { code: 8, message: "slow".to_owned() };
+        assert_eq!(Via::Http.status(&slow), Some(StatusCode::http(429)));
+        assert_eq!(Via::Grpc.status(&slow), Some(StatusCode::grpc(8)));
+        assert_eq!(Via::Http.status(&Error::Other("slow".to_owned())), None);
+    }
+
     #[tokio::test]
     async fn raw_payloads_stay_as_they_are() {
         let bus = Arc::new(Bus::default());

@@ -72,7 +72,7 @@ pub enum Via {
 impl Via {
     /// The code that retry policies match a broker's error against: publishes
     /// over HTTP are judged by the list of HTTP codes.
-    fn status(self, error: &Error) -> Option<StatusCode> {
+    pub(super) fn status(self, error: &Error) -> Option<StatusCode> {
         let code = error.grpc_code()?;
         Some(match self {
             Self::Http => StatusCode::http(Code::from_i32(code).http_status()),
