@@ -6,11 +6,11 @@
 //! component may leave out is stated in a suite's `Config`, and a suite also
 //! checks that what is left out is not advertised.
 //! Entry points: [`state::run`], [`pubsub::run`], [`configuration::run`] and
-//! [`lock::run`]; [`server`] starts what a component connects to.
+//! [`lock::run`].
 #![forbid(unsafe_code)]
 
 pub mod configuration;
+pub mod harness;
 pub mod lock;
 pub mod pubsub;
-pub mod server;
 pub mod state;

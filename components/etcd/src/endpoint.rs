@@ -36,7 +36,7 @@ pub(crate) fn security(
 impl Endpoint {
     /// `host:port`, with or without a scheme, or the path of a Unix socket.
     pub(crate) fn new(text: &str, tls: Option<&Arc<ClientConfig>>) -> Self {
-        let socket = ["unix://", "unixs://", "unix:"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        let socket = ["unix://", "unix:"].iter().find_map(|scheme| text.strip_prefix(scheme));
         if let Some(path) = socket {
             return Self { destination: Destination::unix(path, DIAL_LIMIT), secure: false };
         }

@@ -1,9 +1,12 @@
 //! State store on etcd: `state.etcd` v1 and v2 (components.md §3.8).
 //!
 //! This crate must not know the API or key prefixes of applications: keys and
-//! values arrive as they are stored. Its client speaks the few calls it needs
-//! over the pooled connections of `dapr-transport`. Entry points: [`register`],
+//! values arrive as they are stored. Entry points: [`register`],
 //! [`state::EtcdStore`].
+//!
+//! Six calls of etcd's API are generated from `proto/etcd.proto` and go over the
+//! connections of `dapr-transport`: the client library of the field brings a
+//! second HTTP/2 stack and a balancer, and needs `protoc` to build.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;

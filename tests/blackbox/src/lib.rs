@@ -1,10 +1,11 @@
 //! Harness for the tests of the built programs: starts sidecars, fake
-//! applications, collectors, Redis and PostgreSQL servers on free ports of this machine, each in a
+//! applications and collectors on free ports of this machine, each in a
 //! scratch folder, and ends them when their value goes out of scope.
 //!
 //! It must not know any crate of the project: what a test sees here is what a
 //! user sees, a process with flags, files and ports. Entry types:
-//! [`Sidecar`], [`FakeApp`], [`Client`], [`Redis`], [`Pluggable`], [`Scratch`].
+//! [`Sidecar`], [`FakeApp`], [`Client`], [`Pluggable`], [`Scratch`]; servers come
+//! from `dapr-test-servers`.
 #![forbid(unsafe_code)]
 
 mod app;
@@ -14,10 +15,7 @@ mod component;
 mod grpc;
 mod grpc_app;
 mod pluggable;
-mod ports;
-mod postgresql;
 mod process;
-mod redis;
 mod scratch;
 pub mod sdk;
 mod sentry;
@@ -28,13 +26,11 @@ pub use app::{Chunks, FakeApp, Request, Response, respond, respond_json, respond
 pub use client::{Answer, Client};
 pub use collector::{Collector, Span, call_grpc};
 pub use component::component;
+pub use dapr_test_servers::{Postgresql, Redis, free_port, taken_port};
 pub use grpc::{GrpcAnswer, ask_grpc, ask_grpc_over, grpc_frame, try_grpc};
 pub use grpc_app::{GrpcApp, GrpcStream};
 pub use pluggable::{Pluggable, Refusal};
-pub use ports::{free_port, taken_port};
-pub use postgresql::Postgresql;
 pub use process::Process;
-pub use redis::Redis;
 pub use scratch::Scratch;
 pub use sentry::Sentry;
 pub use sidecar::{Options, Sidecar};

@@ -130,14 +130,14 @@ async fn items_and_updates_on_sqlite() {
 #[tokio::test]
 async fn items_and_updates_on_redis() {
     let scratch = Scratch::new("configuration-redis");
-    let redis = Redis::start(&scratch).await;
+    let redis = Redis::start().await;
     let address = redis.address();
     let resources = scratch
         .resources("resources", &[&component("conf", "configuration.redis", &json!({"redisHost": address}))]);
     let (app, mut calls) = listener().await;
     let sidecar =
         Sidecar::start(&scratch, Options::new("conf-redis").app(app.port).resources(resources)).await;
-    let port = redis.port.to_string();
+    let port = redis.port().to_string();
     let write = async |value: &str| {
         let stored = format!("{value}||1");
         let done = Command::new("redis-cli").args(["-p", &port, "SET", "colour", &stored]).output().await;

@@ -58,7 +58,7 @@ async fn two_applications_share_a_lock_on_sqlite() {
 #[tokio::test]
 async fn two_applications_share_a_lock_on_redis() {
     let scratch = Scratch::new("lock-redis");
-    let redis = Redis::start(&scratch).await;
+    let redis = Redis::start().await;
     let manifest =
         component("locks", "lock.redis", &json!({"redisHost": redis.address(), "keyPrefix": "name"}));
     lock_and_unlock(&scratch, "redis", &manifest).await;

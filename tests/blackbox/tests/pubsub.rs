@@ -173,7 +173,7 @@ fn sqlite() -> Bus {
 
 async fn redis() -> (Bus, Redis) {
     let scratch = Scratch::new("pubsub");
-    let server = Redis::start(&scratch).await;
+    let server = Redis::start().await;
     let metadata = [
         ("redisHost", server.address()),
         ("processingTimeout", "2s".into()),
@@ -203,21 +203,21 @@ async fn sqlite_killed_publisher_loses_nothing() {
 async fn redis_crosses_processes() {
     let (bus, server) = redis().await;
     bus.crosses_processes().await;
-    server.stop().await;
+    drop(server);
 }
 
 #[tokio::test]
 async fn redis_killed_subscriber_loses_nothing() {
     let (bus, server) = redis().await;
     bus.a_killed_subscriber_loses_nothing().await;
-    server.stop().await;
+    drop(server);
 }
 
 #[tokio::test]
 async fn redis_killed_publisher_loses_nothing() {
     let (bus, server) = redis().await;
     bus.a_killed_publisher_loses_nothing().await;
-    server.stop().await;
+    drop(server);
 }
 
 /// Two sidecars with the same ID share the messages, one with a different ID
@@ -241,5 +241,5 @@ async fn redis_consumers_compete_by_app_id() {
     one.stop().await;
     two.stop().await;
     other.stop().await;
-    server.stop().await;
+    drop(server);
 }

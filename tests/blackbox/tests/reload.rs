@@ -231,7 +231,7 @@ async fn swap_bus_under_load(scratch: &Scratch, manifest: impl Fn(u32) -> String
 #[tokio::test]
 async fn a_bus_in_redis_is_swapped_under_load() {
     let scratch = Scratch::new("swap-redis");
-    let redis = Redis::start(&scratch).await;
+    let redis = Redis::start().await;
     let address = redis.address();
     let manifest = |round: u32| {
         let concurrency = (10 + round).to_string();
@@ -368,7 +368,7 @@ async fn a_server_may_come_late() {
     let client = sidecar.client.clone();
     let missing = client.get("/v1.0/metadata").await.json()["unavailableComponents"].clone();
     assert_eq!((&missing[0]["name"], &missing[0]["state"]), (&json!("bus"), &json!("RETRYING")), "{missing}");
-    let redis = Redis::start_on(&scratch, port).await;
+    let redis = Redis::start_on(port, &[]).await;
     expect_loaded(&client, &["bus"]).await;
     assert!(client.get("/v1.0/metadata").await.json()["unavailableComponents"].is_null());
     for id in 0..10 {
@@ -376,7 +376,7 @@ async fn a_server_may_come_late() {
     }
     all_delivered(&inbox, 10).await;
     sidecar.stop().await;
-    redis.stop().await;
+    drop(redis);
 }
 
 /// Messages a second and in all; more with `DAPR_TEST_LOAD=full`.
@@ -387,7 +387,7 @@ fn load() -> (u64, u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_loses_nothing() {
     let scratch = Scratch::new("rolling");
-    let redis = Redis::start(&scratch).await;
+    let redis = Redis::start().await;
     let bus = component("bus", "pubsub.redis", &[("redisHost", &redis.address())]).to_string();
     let folder = scratch.resources("resources", &[&bus]);
     let publisher = Sidecar::start(&scratch, Options::new("publisher").resources(&folder)).await;

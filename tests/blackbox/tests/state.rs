@@ -164,12 +164,12 @@ async fn sqlite() {
 #[tokio::test]
 async fn redis() {
     let scratch = Scratch::new("state");
-    let server = Redis::start(&scratch).await;
+    let server = Redis::start().await;
     let manifest = store("state.redis", &[("redisHost", &server.address())]);
     let options = Options::new("state").resources(scratch.resources("resources", &[&manifest]));
     let sidecar = Sidecar::start(&scratch, options.clone()).await;
     everything(&sidecar.client, false).await;
     sidecar.stop().await;
     survives_a_kill(&scratch, options).await;
-    server.stop().await;
+    drop(server);
 }

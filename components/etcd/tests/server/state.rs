@@ -5,11 +5,13 @@ use dapr_components::state::{
     Concurrency, DeleteRequest, Error, GetRequest, Item, KeysLikeRequest, Operation, SetRequest, StateStore,
     TransactionRequest, Value,
 };
-use dapr_conformance::server::{context, free_port};
+use dapr_conformance::harness::context;
+
 use dapr_conformance::state::Config;
 use dapr_etcd::state::{EtcdStore, Layout};
+use dapr_test_servers::{Etcd, free_port};
 
-use crate::support::{Identities, TestServer};
+use crate::support::Identities;
 
 fn open(endpoints: &str, layout: Layout, items: &[(&str, &str)]) -> EtcdStore {
     let all = [&[("endpoints", endpoints)], items].concat();
@@ -48,7 +50,7 @@ fn delete(key: &str, etag: Option<&str>) -> DeleteRequest {
 
 #[tokio::test]
 async fn conformance() {
-    let server = TestServer::start().await;
+    let server = Etcd::start().await;
     for (layout, prefix, told) in [(Layout::Plain, "one", false), (Layout::Envelope, "two", true)] {
         let config = Config {
             ttl_expire_time: told,
@@ -65,7 +67,7 @@ async fn conformance() {
 
 #[tokio::test]
 async fn what_lies_in_etcd() {
-    let server = TestServer::start().await;
+    let server = Etcd::start().await;
     let plain = open(&server.endpoint(), Layout::Plain, &[]);
     plain.set(&set("app||k", "a")).await.unwrap();
     assert_eq!(server.run(&["get", "--prefix", ""]), "/app||k\na\n");
@@ -80,7 +82,7 @@ async fn what_lies_in_etcd() {
 
 #[tokio::test]
 async fn etags_are_revisions() {
-    let server = TestServer::start().await;
+    let server = Etcd::start().await;
     let store = open(&server.endpoint(), Layout::Plain, &[("keyPrefixPath", "p")]);
     store.set(&set("k", "a")).await.unwrap();
     let etag = get(&store, "k").await.unwrap().etag.unwrap();
@@ -105,7 +107,7 @@ async fn etags_are_revisions() {
 
 #[tokio::test]
 async fn writers_with_one_etag_do_not_overwrite_each_other() {
-    let server = TestServer::start().await;
+    let server = Etcd::start().await;
     let store = open(&server.endpoint(), Layout::Plain, &[]);
     store.set(&set("k", "a")).await.unwrap();
     let etag = get(&store, "k").await.unwrap().etag.unwrap();
@@ -118,7 +120,7 @@ async fn writers_with_one_etag_do_not_overwrite_each_other() {
 
 #[tokio::test]
 async fn leases() {
-    let server = TestServer::start().await;
+    let server = Etcd::start().await;
     let store = open(&server.endpoint(), Layout::Plain, &[]);
     store.set(&with_ttl(set("k", "a"), "100")).await.unwrap();
     assert!(server.run(&["lease", "list"]).starts_with("found 1 leases"));
@@ -142,7 +144,7 @@ async fn leases() {
 
 #[tokio::test]
 async fn transactions() {
-    let server = TestServer::start().await;
+    let server = Etcd::start().await;
     let store = open(&server.endpoint(), Layout::Plain, &[("maxTxnOps", "200")]);
     assert_eq!(store.max_transaction_size(), Some(200));
     store.transact(&transaction(Vec::new())).await.unwrap();
@@ -172,7 +174,7 @@ async fn transactions() {
 
 #[tokio::test]
 async fn keys_of_one_transaction_are_listed_over_several_pages() {
-    let server = TestServer::start().await;
+    let server = Etcd::start().await;
     let store = open(&server.endpoint(), Layout::Plain, &[("keyPrefixPath", "list")]);
     store.set(&set("a-first", "x")).await.unwrap();
     let writes = (0..10).map(|n| Operation::Upsert(set(&format!("a-{n}"), "x"))).collect();
@@ -199,7 +201,7 @@ async fn keys_of_one_transaction_are_listed_over_several_pages() {
 
 #[tokio::test]
 async fn a_server_that_is_away() {
-    let mut server = TestServer::start().await;
+    let mut server = Etcd::start().await;
     let dead = format!("127.0.0.1:{}", free_port());
     let store = open(&dead, Layout::Plain, &[]);
     let begin = Instant::now();
@@ -217,15 +219,12 @@ async fn a_server_that_is_away() {
 
 #[tokio::test]
 async fn secured_connections() {
-    let server = TestServer::start_with(Some(Identities::new())).await;
-    let tls = server.tls();
-    let items = [("tlsEnable", "true"), ("ca", &*tls.root), ("cert", &*tls.own.0), ("key", &*tls.own.1)];
-    let store = open(&server.endpoint(), Layout::Envelope, &items);
+    let (known, stranger) = (Identities::new(), Identities::new());
+    let server = Etcd::start_with(Some(&known.for_server())).await;
+    let store = open(&server.endpoint(), Layout::Envelope, &known.metadata(&known.root));
     store.set(&set("k", "a")).await.unwrap();
     assert_eq!(get(&store, "k").await.unwrap().data, "a");
-    let stranger = Identities::new();
-    let items =
-        [("tlsEnable", "true"), ("ca", &*tls.root), ("cert", &*stranger.own.0), ("key", &*stranger.own.1)];
-    let error = open(&server.endpoint(), Layout::Envelope, &items).get(&asked("k")).await.unwrap_err();
-    assert!(error.to_string().starts_with("couldn't get key /k: "), "{error}");
+    let store = open(&server.endpoint(), Layout::Envelope, &stranger.metadata(&known.root));
+    let error = store.get(&asked("k")).await.unwrap_err().to_string();
+    assert!(error.starts_with("couldn't get key /k: "), "{error}");
 }

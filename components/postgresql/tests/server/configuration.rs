@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
 use crate::support::TestServer;
-use dapr_conformance::server::{context, eventually};
+use dapr_conformance::harness::{context, eventually};
 
 /// The table and the trigger that users of this component make.
 const SCHEMA: &str = "

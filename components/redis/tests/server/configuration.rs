@@ -11,7 +11,7 @@ use dapr_redis::configuration::RedisConfiguration;
 use tokio::sync::mpsc;
 
 use crate::support::TestServer;
-use dapr_conformance::server::{context, eventually};
+use dapr_conformance::harness::{context, eventually};
 
 #[async_trait]
 impl Writer for TestServer {
@@ -25,7 +25,7 @@ impl Writer for TestServer {
 }
 
 async fn store(server: &TestServer) -> RedisConfiguration {
-    let items = [("redisHost", server.host())];
+    let items = [("redisHost", server.address())];
     let items = items.each_ref().map(|(name, value)| (*name, value.as_str()));
     RedisConfiguration::connect(&context("configuration.redis", &items)).await.unwrap()
 }

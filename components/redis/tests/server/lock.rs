@@ -5,12 +5,13 @@ use std::sync::Arc;
 use dapr_redis::lock::RedisLock;
 
 use crate::support::TestServer;
-use dapr_conformance::server::{context, eventually};
+use dapr_conformance::harness::{context, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn locks_as_every_lock_store_does() {
     let server = TestServer::start().await;
-    let store = RedisLock::connect(&context("lock.redis", &[("redisHost", &server.host())])).await.unwrap();
+    let store =
+        RedisLock::connect(&context("lock.redis", &[("redisHost", &server.address())])).await.unwrap();
     dapr_conformance::lock::run(Arc::new(store)).await;
 }
 
@@ -29,9 +30,9 @@ async fn servers_that_could_lose_a_lock_are_refused() {
     assert!(gone.starts_with("error connecting to Redis: "), "{gone}");
 
     let server = TestServer::start().await;
-    let port = server.port.to_string();
+    let port = server.port().to_string();
     let _replica = TestServer::start_with(&["--replicaof", "127.0.0.1", &port]).await;
-    let host = server.host();
+    let host = server.address();
     eventually("the replica is known", async || {
         let items = [("redisHost", host.as_str())];
         match RedisLock::connect(&context("lock.redis", &items)).await {

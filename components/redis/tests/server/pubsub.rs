@@ -11,12 +11,12 @@ use dapr_redis::pubsub::RedisStreams;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::support::TestServer;
-use dapr_conformance::server::{context, eventually};
+use dapr_conformance::harness::{context, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn open(server: &TestServer, items: &[(&str, &str)]) -> Arc<RedisStreams> {
-    let host = server.host();
+    let host = server.address();
     let mut all = BTreeMap::from([("redisHost", host.as_str()), ("consumerID", "group")]);
     all.extend(items.iter().copied());
     let all: Vec<_> = all.into_iter().collect();

@@ -14,7 +14,8 @@ use dapr_redis::state::RedisStore;
 use tokio::sync::mpsc;
 
 use crate::support::TestServer;
-use dapr_conformance::server::{context, eventually, free_port};
+use dapr_conformance::harness::{context, eventually};
+use dapr_test_servers::free_port;
 
 async fn round_trip(items: &[(&str, &str)]) -> Result<(), String> {
     let store = RedisStore::connect(&context("state.redis", items)).await.map_err(|e| e.to_string())?;
@@ -30,7 +31,7 @@ async fn round_trip(items: &[(&str, &str)]) -> Result<(), String> {
 async fn user_password_and_database() {
     let server = TestServer::start().await;
     server.run(&["ACL", "SETUSER", "alice", "on", ">secret", "~*", "&*", "+@all"]).await;
-    let port = server.port.to_string();
+    let port = server.port().to_string();
     let base = [("redisHost", "127.0.0.1"), ("redisPort", &port), ("redisDB", "3")];
     let login = [("redisUsername", "alice"), ("redisPassword", "secret")];
     round_trip(&[&base[..], &login].concat()).await.unwrap();
@@ -49,7 +50,7 @@ async fn a_sentinel_names_the_node() {
     let text = format!(
         "port {sentinel_port}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {} 1\n",
         config.parent().unwrap().display(),
-        server.port
+        server.port()
     );
     std::fs::write(&config, text).unwrap();
     let mut sentinel = std::process::Command::new("redis-server")
@@ -87,7 +88,7 @@ async fn a_cluster_of_one_node() {
         info.contains("cluster_state:ok")
     })
     .await;
-    let host = server.host();
+    let host = server.address();
     round_trip(&[("redisHost", &host), ("redisType", "cluster")]).await.unwrap();
 
     let context = context("pubsub.redis", &[("redisHost", &host), ("redisType", "cluster")]);

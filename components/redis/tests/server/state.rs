@@ -9,10 +9,10 @@ use dapr_conformance::state::Config;
 use dapr_redis::state::RedisStore;
 
 use crate::support::TestServer;
-use dapr_conformance::server::{context, eventually};
+use dapr_conformance::harness::{context, eventually};
 
 async fn open(server: &TestServer, items: &[(&str, &str)]) -> RedisStore {
-    let host = server.host();
+    let host = server.address();
     let mut all = vec![("redisHost", host.as_str()), ("redisMinRetryInterval", "50")];
     all.extend(items);
     RedisStore::connect(&context("state.redis", &all)).await.unwrap()
@@ -201,7 +201,7 @@ async fn a_transaction_undoes_nothing() {
 #[tokio::test]
 async fn a_strong_write_waits_for_replicas() {
     let server = TestServer::start().await;
-    let master = server.port.to_string();
+    let master = server.port().to_string();
     let replica = TestServer::start_with(&["--replicaof", "127.0.0.1", &master]).await;
     eventually("the replica is connected", async || {
         let info: String = redis::from_redis_value(server.run(&["INFO", "replication"]).await).unwrap();
@@ -244,7 +244,7 @@ async fn what_a_server_without_json_answers() {
     request.metadata.insert("contentType".to_owned(), "application/json".to_owned());
     store.set(&request).await.unwrap();
     assert_eq!(get(&store, "k").await.unwrap().data, "{\"a\":1}");
-    let host = server.host();
+    let host = server.address();
     let indexes = r#"[{"name":"i","indexes":[{"key":"a","type":"TEXT"}]}]"#;
     let context = context("state.redis", &[("redisHost", &host), ("queryIndexes", indexes)]);
     let error = RedisStore::connect(&context).await.err().unwrap().to_string();
@@ -256,7 +256,7 @@ async fn what_a_server_without_json_answers() {
 
 #[tokio::test]
 async fn a_server_that_is_away_fails_the_start() {
-    let host = format!("127.0.0.1:{}", dapr_conformance::server::free_port());
+    let host = format!("127.0.0.1:{}", dapr_test_servers::free_port());
     let context = context("state.redis", &[("redisHost", &host), ("redisMaxRetries", "-1")]);
     let error = tokio::time::timeout(Duration::from_secs(10), RedisStore::connect(&context)).await.unwrap();
     let error = error.err().unwrap().to_string();

@@ -188,7 +188,7 @@ async fn secret_stores() {
 #[tokio::test]
 async fn configuration_and_locks() {
     let scratch = Scratch::new("errors");
-    let server = Redis::start(&scratch).await;
+    let server = Redis::start().await;
     let address = json!({"redisHost": server.address()});
     let manifests = [
         component("conf", "configuration.redis", &address),
@@ -217,7 +217,7 @@ async fn configuration_and_locks() {
     locks(&mut ask).await;
     ask.done();
     sidecar.stop().await;
-    server.stop().await;
+    drop(server);
 }
 
 async fn locks(ask: &mut Ask<'_>) {
@@ -303,23 +303,21 @@ async fn conversation() {
 async fn failing_configuration_stores() {
     let scratch = Scratch::new("errors");
     let app = FakeApp::start(|_| async { respond(200, "") }).await;
-    let (redis, postgresql) = (Redis::start(&scratch).await, Postgresql::start(&scratch).await);
+    let (redis, postgresql) = (Redis::start().await, Postgresql::start().await);
     let table = json!({
         "connectionString": postgresql.connection_string(),
         "table": "configtable",
         "maxIdentifierLength": "63",
     });
-    postgresql
-        .run("CREATE TABLE configtable (key varchar, value varchar, version varchar, metadata json)")
-        .await;
-    let (address, port) = (redis.address(), redis.port);
+    postgresql.run("CREATE TABLE configtable (key varchar, value varchar, version varchar, metadata json)");
+    let (address, port) = (redis.address(), redis.port());
     let manifests = [
         component("away", "configuration.redis", &json!({"redisHost": address, "redisMaxRetries": "1"})),
         component("silent", "configuration.postgresql", &table),
     ];
     let resources = scratch.resources("resources", &[&manifests[0], &manifests[1]]);
     let sidecar = Sidecar::start(&scratch, Options::new("errors").app(app.port).resources(resources)).await;
-    redis.stop().await;
+    drop(redis);
     let mut ask = Ask::new(&sidecar, "configuration-failing");
     ask.mask_port(port, "PORT");
     for (what, path) in [

@@ -23,7 +23,7 @@ use crate::ask::{Ask, status_text};
 async fn bodies() {
     let scratch = Scratch::new("errors");
     let app = FakeApp::start(|_| async { respond(200, "") }).await;
-    let server = Redis::start(&scratch).await;
+    let server = Redis::start().await;
     let keys = scratch.path().join("keys");
     std::fs::create_dir(&keys).expect("folder");
     std::fs::write(keys.join("raw"), [5; 32]).expect("key");
@@ -76,7 +76,7 @@ async fn bodies() {
     ask.grpc("proxy", "/example.Service/Call", &invoke).await;
     ask.done();
     sidecar.stop().await;
-    server.stop().await;
+    drop(server);
 }
 
 #[tokio::test]
