@@ -531,7 +531,8 @@ mod tests {
         assert_eq!(names(&[]).len(), ALL.len() - 1);
         assert_eq!(names(&["unique"]), ["unique-paths"]);
         assert_eq!(names(&["size", "start"]), ["start", "size"]);
-        assert_eq!(names(&["invoke"]), ["invoke-paced", "invoke-mtls", "invoke-saturated", "invoke-1mb"]);
+        let invoke = ["invoke-paced", "invoke-mtls", "invoke-observed", "invoke-saturated", "invoke-1mb"];
+        assert_eq!(names(&["invoke"]), invoke);
         assert!(choose(&["nothing".to_owned()]).is_err());
     }
 
