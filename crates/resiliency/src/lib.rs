@@ -19,7 +19,7 @@ mod trip;
 
 pub use breaker::CircuitBreaker;
 pub use explain::{Choice, Explanation, Origin, Target};
-pub use observe::{Attachment, Flow, Observer, PolicyKind, Source};
+pub use observe::{Attachment, Flow, Meter, Observer, PolicyKind, Source};
 pub use policies::{LoadError, PoliciesBuilder, Warning};
 pub use policy::{Attempt, Outcome, Policy, PolicyError, PolicyParts};
 pub use resolve::{Builtin, Direction, Kind, Policies};

@@ -31,7 +31,7 @@ impl PolicyKind {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flow {
     Inbound,
     Outbound,
@@ -56,12 +56,18 @@ pub struct Attachment {
     pub target: String,
 }
 
-/// Receives the occasions. Calls come from request paths: return quickly.
+/// Receives the occasions.
 pub trait Observer: Send + Sync + 'static {
     /// A resource was read.
     fn loaded(&self, source: &Source);
+    /// Who records what happens at one place. Asked once a place and a while.
+    fn meter(&self, at: Attachment) -> Arc<dyn Meter>;
+}
+
+/// Records what policies do at one place, on request paths.
+pub trait Meter: Send + Sync + 'static {
     /// A policy applies to a call; `state` is given for breakers.
-    fn attached(&self, at: &Attachment, kind: PolicyKind, state: Option<State>);
+    fn attached(&self, kind: PolicyKind, state: Option<State>);
     /// A timeout struck, a retry began (each once a call) or a breaker changed.
-    fn activated(&self, at: &Attachment, kind: PolicyKind, state: Option<State>);
+    fn activated(&self, kind: PolicyKind, state: Option<State>);
 }

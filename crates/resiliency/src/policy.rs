@@ -9,7 +9,7 @@ use dapr_gocompat::duration::format_duration;
 
 use crate::breaker::CircuitBreaker;
 use crate::core::{Decision, Failure, Rejection, Retry, RetryConfig};
-use crate::observe::{Attachment, Observer, PolicyKind};
+use crate::observe::{Meter, PolicyKind};
 use crate::status::StatusCode;
 
 /// Log scope: policies are loaded by the runtime and log under its name.
@@ -105,18 +105,13 @@ struct Effective {
     /// As the log names the operation.
     name: String,
     parts: PolicyParts,
-    metrics: Option<Metrics>,
+    metrics: Option<Arc<dyn Meter>>,
 }
 
 impl std::fmt::Debug for Effective {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Effective").field("name", &self.name).field("parts", &self.parts).finish()
     }
-}
-
-pub(crate) struct Metrics {
-    pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) at: Attachment,
 }
 
 impl Policy {
@@ -130,7 +125,7 @@ impl Policy {
 
     pub(crate) fn with_metrics(
         parts: PolicyParts,
-        label: impl FnOnce() -> (String, Option<Metrics>),
+        label: impl FnOnce() -> (String, Option<Arc<dyn Meter>>),
     ) -> Self {
         if parts.is_empty() {
             return Self::NONE;
@@ -310,7 +305,7 @@ impl Effective {
         if let Some(m) = &self.metrics {
             let after = breaker.state(now());
             if after != before {
-                m.observer.activated(&m.at, PolicyKind::CircuitBreaker, Some(after));
+                m.activated(PolicyKind::CircuitBreaker, Some(after));
             }
         }
         result
@@ -330,7 +325,7 @@ impl Effective {
                 if let Some(m) = &self.metrics
                     && !timed_out.swap(true, Ordering::Relaxed)
                 {
-                    m.observer.activated(&m.at, PolicyKind::Timeout, None);
+                    m.activated(PolicyKind::Timeout, None);
                 }
                 Err(PolicyError::Timeout)
             }
@@ -340,19 +335,19 @@ impl Effective {
     fn report_attached(&self) {
         let Some(m) = &self.metrics else { return };
         if self.parts.timeout.is_some() {
-            m.observer.attached(&m.at, PolicyKind::Timeout, None);
+            m.attached(PolicyKind::Timeout, None);
         }
         if self.parts.retry.is_some() {
-            m.observer.attached(&m.at, PolicyKind::Retry, None);
+            m.attached(PolicyKind::Retry, None);
         }
         if let Some(breaker) = &self.parts.breaker {
-            m.observer.attached(&m.at, PolicyKind::CircuitBreaker, Some(breaker.state(now())));
+            m.attached(PolicyKind::CircuitBreaker, Some(breaker.state(now())));
         }
     }
 
     fn report_retrying(&self, error: &impl std::fmt::Display, delay: Duration) {
         if let Some(m) = &self.metrics {
-            m.observer.activated(&m.at, PolicyKind::Retry, None);
+            m.activated(PolicyKind::Retry, None);
         }
         let (name, delay) = (&self.name, format_duration(delay));
         tracing::warn!(target: SCOPE, "Error processing operation {name}. Retrying in {delay}…");

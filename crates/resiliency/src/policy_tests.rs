@@ -4,7 +4,6 @@ use std::cell::Cell;
 use parking_lot::Mutex;
 
 use crate::core::{BreakerConfig, State};
-use crate::observe::{Flow, Source};
 use crate::status::Matching;
 use crate::trip::Trip;
 
@@ -34,13 +33,12 @@ impl Outcome for Bad {
 #[derive(Default)]
 struct Log(Mutex<Vec<String>>);
 
-impl Observer for Log {
-    fn loaded(&self, _: &Source) {}
-    fn attached(&self, at: &Attachment, kind: PolicyKind, state: Option<State>) {
+impl Meter for Log {
+    fn attached(&self, kind: PolicyKind, state: Option<State>) {
         let state = state.map_or("", State::as_str);
-        self.0.lock().push(format!("attached {} {}{state}", at.target, kind.as_str()));
+        self.0.lock().push(format!("attached {}{state}", kind.as_str()));
     }
-    fn activated(&self, _: &Attachment, kind: PolicyKind, state: Option<State>) {
+    fn activated(&self, kind: PolicyKind, state: Option<State>) {
         let state = state.map_or("", State::as_str);
         self.0.lock().push(format!("activated {}{state}", kind.as_str()));
     }
@@ -183,21 +181,20 @@ async fn a_cancelled_call_does_not_leave_the_breaker_half_open_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn metrics_see_attachments_and_first_activations() {
     let log = Arc::new(Log::default());
-    let observer = Arc::clone(&log) as Arc<dyn Observer>;
-    let at = Attachment { source: Arc::default(), flow: Flow::Outbound, target: "app_a".into() };
+    let meter = Arc::clone(&log) as Arc<dyn Meter>;
     let parts = PolicyParts {
         timeout: Some(Duration::from_secs(1)),
         retry: retry(2),
         breaker: breaker("totalFailures == 3"),
     };
-    let p = Policy::with_metrics(parts, || ("n".into(), Some(Metrics { observer, at })));
+    let p = Policy::with_metrics(parts, || ("n".into(), Some(meter)));
     let _: Result<(), PolicyError<Bad>> = p.run(|_| std::future::pending()).await;
     assert_eq!(
         *log.0.lock(),
         [
-            "attached app_a timeout",
-            "attached app_a retry",
-            "attached app_a circuitbreakerclosed",
+            "attached timeout",
+            "attached retry",
+            "attached circuitbreakerclosed",
             "activated timeout",
             "activated retry",
             "activated circuitbreakeropen",

@@ -11,14 +11,14 @@ use parking_lot::Mutex;
 
 use crate::breaker::CircuitBreaker;
 use crate::core::RetryConfig;
-use crate::observe::{Attachment, Flow, Observer, Source};
+use crate::observe::{Attachment, Flow, Meter, Observer, Source};
 use crate::policies::{ActorScope, BreakerTemplate, PoliciesBuilder, Tables};
-use crate::policy::{Metrics, Policy, PolicyParts};
+use crate::policy::{Policy, PolicyParts};
 
-/// Breakers kept per application that gets its breaker from a default policy.
-const DEFAULT_APP_BREAKERS: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
-/// Applications and actor types that such breakers are kept for.
-const DEFAULT_BREAKER_TARGETS: NonZeroUsize = NonZeroUsize::new(1000).expect("not zero");
+/// Policies kept, with their breakers, per application that a default applies to.
+const DEFAULT_APP_POLICIES: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
+/// Applications and actor types that such are kept for, and places with meters.
+const DEFAULT_TARGETS: NonZeroUsize = NonZeroUsize::new(1000).expect("not zero");
 
 /// Type of a component, as default policy names spell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,9 +156,18 @@ fn breaker_of(cache: &mut BreakerCache, key: &str, template: &BreakerTemplate) -
     made
 }
 
-fn breaker_cache(size: usize) -> Mutex<BreakerCache> {
+/// The policies of an application by method. A breaker lives as long as the
+/// policy that holds it.
+type PolicyCache = LruCache<String, Policy>;
+
+fn cache<V>(size: usize) -> Mutex<LruCache<String, V>> {
     // `sparse` does not reserve room for entries that may never come.
     Mutex::new(LruCache::sparse(NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN)))
+}
+
+struct NamedApp {
+    bound: Bound,
+    policies: Mutex<PolicyCache>,
 }
 
 struct Named {
@@ -181,17 +190,18 @@ struct Inner {
     source: Arc<Source>,
     observer: Option<Arc<dyn Observer>>,
     builtins: [Policy; Builtin::ALL.len()],
-    apps: HashMap<String, Named>,
+    apps: HashMap<String, NamedApp>,
     actors: HashMap<String, NamedActor>,
     /// Inbound, outbound.
     components: HashMap<String, [Bound; 2]>,
     default_app: Bound,
     default_actor: Bound,
     default_components: [[Bound; 2]; Kind::ALL.len()],
-    default_app_breakers: Mutex<LruCache<String, BreakerCache>>,
+    default_app_policies: Mutex<LruCache<String, PolicyCache>>,
     default_actor_breakers: Mutex<BreakerCache>,
     /// Bounded by the number of components.
     component_breakers: Mutex<HashMap<String, Arc<CircuitBreaker>>>,
+    meters: Mutex<LruCache<(Flow, String), Arc<dyn Meter>>>,
 }
 
 impl Default for Policies {
@@ -240,11 +250,11 @@ impl Policies {
             Policy::new(builtin.name(), PolicyParts { retry, ..PolicyParts::default() })
         });
         let apps = tables.apps.iter().map(|(id, entry)| {
-            let breakers = breaker_cache(entry.cache_size);
-            (id.clone(), Named { bound: Bound::new(&tables, &entry.names), breakers })
+            let policies = cache(entry.cache_size);
+            (id.clone(), NamedApp { bound: Bound::new(&tables, &entry.names), policies })
         });
         let actors = tables.actors.iter().map(|(actor_type, entry)| {
-            let breakers = breaker_cache(entry.cache_size);
+            let breakers = cache(entry.cache_size);
             let named = Named { bound: Bound::new(&tables, &entry.names), breakers };
             (actor_type.clone(), NamedActor { named, scope: entry.scope })
         });
@@ -260,9 +270,10 @@ impl Policies {
             default_app: default(&app_levels()),
             default_actor: default(&actor_levels()),
             default_components: Kind::ALL.map(|kind| both.map(|d| default(&component_levels(kind, d)))),
-            default_app_breakers: Mutex::new(LruCache::sparse(DEFAULT_BREAKER_TARGETS)),
-            default_actor_breakers: Mutex::new(LruCache::sparse(DEFAULT_BREAKER_TARGETS)),
+            default_app_policies: Mutex::new(LruCache::sparse(DEFAULT_TARGETS)),
+            default_actor_breakers: Mutex::new(LruCache::sparse(DEFAULT_TARGETS)),
             component_breakers: Mutex::default(),
+            meters: Mutex::new(LruCache::sparse(DEFAULT_TARGETS)),
             source: Arc::new(tables.source.clone()),
             observer,
             tables,
@@ -306,17 +317,20 @@ impl Policies {
             return Policy::NONE;
         }
         let key = format!("{id}{separator}{method}");
-        let breaker = bound.breaker.as_deref().map(|(_, template)| match named {
-            Some(named) => breaker_of(&mut named.breakers.lock(), &key, template),
+        let make = || {
+            let breaker = bound.breaker.as_deref().map(|(_, template)| make_breaker(key.clone(), template));
+            Policy::with_metrics(bound.parts(breaker), || {
+                (format!("endpoint[{id}, {key}]"), inner.meter(Flow::Outbound, || format!("app_{id}")))
+            })
+        };
+        match named {
+            Some(named) => named.policies.lock().get_or_insert_ref(&*key, make).clone(),
             None => {
-                let mut apps = inner.default_app_breakers.lock();
-                let of_app = apps.get_or_insert_mut_ref(id, || LruCache::sparse(DEFAULT_APP_BREAKERS));
-                breaker_of(of_app, &key, template)
+                let mut apps = inner.default_app_policies.lock();
+                let of_app = apps.get_or_insert_mut_ref(id, || LruCache::sparse(DEFAULT_APP_POLICIES));
+                of_app.get_or_insert_ref(&*key, make).clone()
             }
-        });
-        Policy::with_metrics(bound.parts(breaker), || {
-            (format!("endpoint[{id}, {key}]"), inner.metrics(Flow::Outbound, || format!("app_{id}")))
-        })
+        }
     }
 
     /// Retry and breaker of an actor call; they wrap the wait for the actor's
@@ -371,7 +385,7 @@ impl Policies {
                 Direction::Outbound => ("output", Flow::Outbound),
             };
             let target = || format!("{}_{name}", kind.as_str());
-            (format!("component[{name}] {word}"), inner.metrics(flow, target))
+            (format!("component[{name}] {word}"), inner.meter(flow, target))
         })
     }
 
@@ -384,15 +398,22 @@ impl Policies {
 impl Inner {
     fn actor_policy(&self, parts: PolicyParts, actor_type: &str, id: &str) -> Policy {
         Policy::with_metrics(parts, || {
-            let metrics = self.metrics(Flow::Outbound, || format!("actor_{actor_type}"));
+            let metrics = self.meter(Flow::Outbound, || format!("actor_{actor_type}"));
             (format!("actor[{actor_type}, {id}]"), metrics)
         })
     }
 
-    fn metrics(&self, flow: Flow, target: impl FnOnce() -> String) -> Option<Metrics> {
-        let observer = Arc::clone(self.observer.as_ref()?);
-        let at = Attachment { source: Arc::clone(&self.source), flow, target: target() };
-        Some(Metrics { observer, at })
+    fn meter(&self, flow: Flow, target: impl FnOnce() -> String) -> Option<Arc<dyn Meter>> {
+        let observer = self.observer.as_ref()?;
+        let place = (flow, target());
+        let mut meters = self.meters.lock();
+        if let Some(meter) = meters.get(&place) {
+            return Some(Arc::clone(meter));
+        }
+        let at = Attachment { source: Arc::clone(&self.source), flow, target: place.1.clone() };
+        let meter = observer.meter(at);
+        meters.put(place, Arc::clone(&meter));
+        Some(meter)
     }
 }
 

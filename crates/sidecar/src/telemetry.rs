@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use dapr_resiliency::core::State;
-use dapr_resiliency::{Attachment, Observer, PolicyKind, Source};
+use dapr_resiliency::{Attachment, Meter, Observer, PolicyKind, Source};
 use dapr_resources::configuration::{Configuration, MetricSpec};
-use dapr_telemetry::metrics::catalogue::{Catalogue, CatalogueOptions, ResiliencyLabels};
+use dapr_telemetry::metrics::catalogue::{Catalogue, CatalogueOptions, PolicySeries, ResiliencyLabels};
 use dapr_telemetry::metrics::{
     HttpLabelOptions, LATENCY_BUCKETS_MS, LabelRule, Registry, RegistryOptions, Rule, format_float,
 };
@@ -136,12 +136,24 @@ impl Observer for ResiliencyObserver {
         self.0.resiliency.loaded(&source.name, &source.namespace);
     }
 
-    fn attached(&self, at: &Attachment, kind: PolicyKind, state: Option<State>) {
-        self.0.resiliency.attached(labels(at, kind, state));
+    fn meter(&self, at: Attachment) -> Arc<dyn Meter> {
+        Arc::new(PolicyMeter { metrics: self.0.clone(), at, series: PolicySeries::default() })
+    }
+}
+
+struct PolicyMeter {
+    metrics: Arc<Catalogue>,
+    at: Attachment,
+    series: PolicySeries,
+}
+
+impl Meter for PolicyMeter {
+    fn attached(&self, kind: PolicyKind, state: Option<State>) {
+        self.metrics.resiliency.attached(&self.series, labels(&self.at, kind, state));
     }
 
-    fn activated(&self, at: &Attachment, kind: PolicyKind, state: Option<State>) {
-        self.0.resiliency.activated(labels(at, kind, state));
+    fn activated(&self, kind: PolicyKind, state: Option<State>) {
+        self.metrics.resiliency.activated(&self.series, labels(&self.at, kind, state));
     }
 }
 

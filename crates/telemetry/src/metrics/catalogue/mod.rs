@@ -14,7 +14,7 @@ pub use components::{ComponentMetrics, Operations, PubsubMetrics, operation};
 pub use grpc::GrpcMetrics;
 pub use http::{HttpClientMetrics, HttpServerMetrics};
 pub use invocation::{InvocationMetrics, MessageKind};
-pub use resiliency::{ResiliencyLabels, ResiliencyMetrics};
+pub use resiliency::{PolicySeries, ResiliencyLabels, ResiliencyMetrics};
 pub use runtime::{AclMetrics, ActorMetrics, MtlsMetrics, RuntimeMetrics};
 pub use workflow::WorkflowMetrics;
 

@@ -1,5 +1,7 @@
 //! `resiliency_*`.
 
+use std::sync::OnceLock;
+
 use crate::metrics::family::{Counter, Family, Gauge};
 use crate::metrics::registry::Registry;
 
@@ -30,7 +32,29 @@ pub struct ResiliencyLabels<'a> {
     pub state: &'a str,
 }
 
+/// Timeout, retry, and a breaker in each of its states.
+const SLOTS: usize = 5;
+
+/// The series of the policies at one place, looked up when they are first
+/// needed and kept.
+#[derive(Debug, Default)]
+pub struct PolicySeries {
+    counts: [OnceLock<Counter>; SLOTS],
+    activations: [OnceLock<Counter>; SLOTS],
+    states: OnceLock<[Gauge; BREAKER_STATES.len()]>,
+}
+
 impl ResiliencyLabels<'_> {
+    fn slot(&self) -> usize {
+        match (self.policy, self.state) {
+            ("timeout", _) => 0,
+            ("retry", _) => 1,
+            (_, "closed") => 2,
+            (_, "half-open") => 3,
+            _ => 4,
+        }
+    }
+
     fn values(&self) -> [&str; 6] {
         [self.name, self.policy, self.namespace, self.flow_direction, self.target, self.state]
     }
@@ -60,19 +84,23 @@ impl ResiliencyMetrics {
         self.loaded.with(&[name, namespace]).increment();
     }
 
-    /// A policy applies to a call.
-    pub fn attached(&self, labels: ResiliencyLabels<'_>) {
-        self.count.with(&labels.values()).increment();
+    /// A policy applies to a call. `series` belongs to the place that all labels
+    /// but policy and state name.
+    pub fn attached(&self, series: &PolicySeries, labels: ResiliencyLabels<'_>) {
+        series.counts[labels.slot()].get_or_init(|| self.count.with(&labels.values())).increment();
         if labels.policy == BREAKER {
-            for state in BREAKER_STATES {
-                let at = ResiliencyLabels { state, ..labels };
-                self.breaker_state.with(&at.values()).set(i64::from(state == labels.state));
+            let states = series.states.get_or_init(|| {
+                BREAKER_STATES
+                    .map(|state| self.breaker_state.with(&ResiliencyLabels { state, ..labels }.values()))
+            });
+            for (gauge, state) in states.iter().zip(BREAKER_STATES) {
+                gauge.set(i64::from(state == labels.state));
             }
         }
     }
 
     /// A policy acted.
-    pub fn activated(&self, labels: ResiliencyLabels<'_>) {
-        self.activations.with(&labels.values()).increment();
+    pub fn activated(&self, series: &PolicySeries, labels: ResiliencyLabels<'_>) {
+        series.activations[labels.slot()].get_or_init(|| self.activations.with(&labels.values())).increment();
     }
 }

@@ -119,7 +119,7 @@ fn a_breaker_has_one_series_per_state() {
         target: "app_b",
         state: "open",
     };
-    c.resiliency.attached(labels);
+    c.resiliency.attached(&PolicySeries::default(), labels);
     let states: Vec<String> = samples(&registry)
         .iter()
         .filter(|l| l.starts_with("dapr_resiliency_cb_state"))
