@@ -70,3 +70,19 @@ pub fn not_available(what: &str) -> ApiError {
         format!("{what} is not available in this release"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The time in which a sidecar answers so is too short to be met from outside.
+    #[test]
+    fn outbound_health() {
+        let error = outbound_not_ready();
+        assert_eq!((error.http, error.code), (500, Code::Internal));
+        assert_eq!(
+            error.to_json(),
+            r#"{"errorCode":"ERR_OUTBOUND_HEALTH_NOT_READY","message":"dapr outbound is not ready"}"#
+        );
+    }
+}
