@@ -52,8 +52,7 @@ pub fn illegal_key_reason(key: &str) -> String {
 /// `nested` is how HTTP shows the reason: as a quoted API error.
 pub fn illegal_key(key: &str, store: &str, nested: bool) -> ApiError {
     let reason = illegal_key_reason(key);
-    let message =
-        if nested { format!("api error: code = InvalidArgument desc = {reason}") } else { reason };
+    let message = if nested { format!("api error: code = InvalidArgument desc = {reason}") } else { reason };
     ApiError::rich(
         "ERR_MALFORMED_REQUEST",
         400,
