@@ -257,7 +257,10 @@ fn list(out: &mut Map<String, Value>, name: &str, items: impl Iterator<Item = Va
 }
 
 fn component_json(c: &ComponentInfo) -> Value {
-    let mut out = json!({"name": c.name, "type": c.component_type, "version": c.version});
+    let mut out = json!({"name": c.name, "type": c.component_type});
+    if !c.version.is_empty() {
+        out["version"] = json!(c.version);
+    }
     if !c.capabilities.is_empty() {
         out["capabilities"] = json!(c.capabilities);
     }
@@ -353,4 +356,24 @@ fn connection_json(c: &AppConnection) -> Value {
         out["health"] = h;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_without_version_and_capabilities_has_neither() {
+        let mut component = ComponentInfo {
+            name: "s".to_owned(),
+            component_type: "state.x".to_owned(),
+            version: String::new(),
+            capabilities: Vec::new(),
+        };
+        assert_eq!(component_json(&component), json!({"name": "s", "type": "state.x"}));
+        component.version = "v1".to_owned();
+        component.capabilities = vec!["ETAG".to_owned()];
+        let all = json!({"name": "s", "type": "state.x", "version": "v1", "capabilities": ["ETAG"]});
+        assert_eq!(component_json(&component), all);
+    }
 }
