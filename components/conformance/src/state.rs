@@ -3,6 +3,7 @@
 mod advanced;
 mod basic;
 mod keys;
+pub mod request;
 
 use std::sync::Arc;
 

@@ -1,5 +1,18 @@
 use serde_json::{Value, json};
 
+/// A Configuration by which the sidecars of one machine find each other without
+/// multicast; `FOLDER` stands for a folder of theirs.
+pub const SQLITE_RESOLVER: &str = "
+apiVersion: dapr.io/v1alpha1
+kind: Configuration
+metadata: {name: config}
+spec:
+  nameResolution:
+    component: sqlite
+    version: v1
+    configuration: {connectionString: 'FOLDER/names.db'}
+";
+
 /// The manifest of a component in version `v1`; `metadata` is an object of
 /// names and values.
 pub fn component(name: &str, kind: &str, metadata: &Value) -> String {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dapr_blackbox::{
-    Chunks, FakeApp, Options, Process, Request, Response, Scratch, Sentry, Sidecar, eventually, respond,
-    respond_json, respond_stream,
+    Chunks, FakeApp, Options, Process, Request, Response, SQLITE_RESOLVER, Scratch, Sentry, Sidecar,
+    eventually, respond, respond_json, respond_stream,
 };
 use http::Method;
 use http_body_util::BodyExt;
@@ -18,17 +18,6 @@ use tokio::time::timeout;
 
 const FIND_TIMEOUT: Duration = Duration::from_secs(30);
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(20);
-
-const SQLITE_RESOLVER: &str = "
-apiVersion: dapr.io/v1alpha1
-kind: Configuration
-metadata: {name: config}
-spec:
-  nameResolution:
-    component: sqlite
-    version: v1
-    configuration: {connectionString: 'FOLDER/names.db'}
-";
 
 type OpenStream = Arc<Mutex<Option<Chunks>>>;
 

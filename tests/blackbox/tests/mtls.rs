@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use dapr_blackbox::{
-    FakeApp, GrpcApp, GrpcStream, Options, Scratch, Sentry, Sidecar, eventually, free_port, respond,
+    FakeApp, GrpcApp, GrpcStream, Options, SQLITE_RESOLVER, Scratch, Sentry, Sidecar, eventually, free_port,
+    respond,
 };
 use dapr_wire::common::v1::{InvokeRequest, InvokeResponse};
 use http::Method;
@@ -63,25 +64,13 @@ async fn sidecars_wait_for_the_authority_and_trust_only_who_it_knows() {
     callee.stop().await;
 }
 
-/// Finds both through one file: several sidecars of one machine, without multicast.
-const NAMES: &str = "
-apiVersion: dapr.io/v1alpha1
-kind: Configuration
-metadata: {name: config}
-spec:
-  nameResolution:
-    component: sqlite
-    version: v1
-    configuration: {connectionString: 'FOLDER/names.db'}
-";
-
 #[tokio::test]
 async fn applications_with_grpc_are_reached_both_ways() {
     let scratch = Scratch::new("mtls");
     let sentry = Sentry::new(&scratch);
     let _authority = sentry.ready().await;
     let folder = scratch.path().to_str().expect("UTF-8");
-    let config = scratch.write("names.yaml", &NAMES.replace("FOLDER", folder));
+    let config = scratch.write("names.yaml", &SQLITE_RESOLVER.replace("FOLDER", folder));
     let app = GrpcApp::start(|message| {
         let request = InvokeRequest::decode(message).expect("an InvokeRequest");
         let sent = request.data.unwrap_or_default().value;

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dapr_blackbox::{Options, Scratch, Sidecar, eventually};
+use dapr_blackbox::{Options, SQLITE_RESOLVER, Scratch, Sidecar, eventually};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1 as server;
@@ -22,17 +22,6 @@ const TOTAL: usize = 256 << 20;
 const LIMIT: Duration = Duration::from_secs(300);
 /// By how much a sidecar may grow: windows and buffers, not bodies.
 const GROWTH_KIB: u64 = 32 * 1024;
-
-const RESOLVER: &str = "
-apiVersion: dapr.io/v1alpha1
-kind: Configuration
-metadata: {name: config}
-spec:
-  nameResolution:
-    component: sqlite
-    version: v1
-    configuration: {connectionString: 'FOLDER/names.db'}
-";
 
 /// Answers each request with its own body, as it comes.
 async fn echo() -> (u16, JoinSet<()>) {
@@ -91,7 +80,7 @@ async fn there_and_back(sidecar: &Sidecar, path: &str, total: usize) {
 async fn a_large_body_leaves_both_sidecars_as_they_were() {
     let scratch = Scratch::new("streaming");
     let folder = scratch.path().to_str().expect("UTF-8");
-    let config = scratch.write("config.yaml", &RESOLVER.replace("FOLDER", folder));
+    let config = scratch.write("config.yaml", &SQLITE_RESOLVER.replace("FOLDER", folder));
     let (port, _app) = echo().await;
     let options = |name: &str| Options::new(name).config(config.clone()).flag("--max-body-size=1Gi");
     let callee = Sidecar::start(&scratch, options("callee").app(port)).await;

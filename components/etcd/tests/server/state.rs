@@ -2,12 +2,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dapr_components::state::{
-    Concurrency, DeleteRequest, Error, GetRequest, Item, KeysLikeRequest, Operation, SetRequest, StateStore,
-    TransactionRequest, Value,
+    Concurrency, Error, GetRequest, Item, KeysLikeRequest, Operation, SetRequest, StateStore,
+    TransactionRequest,
 };
 use dapr_conformance::harness::context;
 
 use dapr_conformance::state::Config;
+use dapr_conformance::state::request::{delete, set, with_etag, with_ttl};
 use dapr_etcd::state::{EtcdStore, Layout};
 use dapr_test_servers::{Etcd, free_port};
 
@@ -16,20 +17,6 @@ use crate::support::Identities;
 fn open(endpoints: &str, layout: Layout, items: &[(&str, &str)]) -> EtcdStore {
     let all = [&[("endpoints", endpoints)], items].concat();
     EtcdStore::open(&context("state.etcd", &all), layout).unwrap()
-}
-
-fn set(key: &str, data: &'static str) -> SetRequest {
-    SetRequest::new(key, Value::Bytes(data.into()))
-}
-
-fn with_etag(mut request: SetRequest, etag: &str) -> SetRequest {
-    request.etag = Some(etag.to_owned());
-    request
-}
-
-fn with_ttl(mut request: SetRequest, ttl: &str) -> SetRequest {
-    request.metadata.insert("ttlInSeconds".to_owned(), ttl.to_owned());
-    request
 }
 
 fn asked(key: &str) -> GetRequest {
@@ -42,10 +29,6 @@ async fn get(store: &EtcdStore, key: &str) -> Option<Item> {
 
 fn transaction(operations: Vec<Operation>) -> TransactionRequest {
     TransactionRequest { operations, ..TransactionRequest::default() }
-}
-
-fn delete(key: &str, etag: Option<&str>) -> DeleteRequest {
-    DeleteRequest { key: key.to_owned(), etag: etag.map(str::to_owned), ..DeleteRequest::default() }
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dapr_components::state::{
-    Concurrency, Consistency, DeleteRequest, Error, GetRequest, Item, Operation, RequestMetadata, SetRequest,
-    StateStore, TransactionRequest, Value,
+    Concurrency, Consistency, Error, GetRequest, Item, Operation, RequestMetadata, SetRequest, StateStore,
+    TransactionRequest, Value,
 };
 use dapr_conformance::state::Config;
+use dapr_conformance::state::request::{delete, set, with_etag, with_ttl};
 use dapr_redis::state::RedisStore;
 
 use crate::support::TestServer;
@@ -16,20 +17,6 @@ async fn open(server: &TestServer, items: &[(&str, &str)]) -> RedisStore {
     let mut all = vec![("redisHost", host.as_str()), ("redisMinRetryInterval", "50")];
     all.extend(items);
     RedisStore::connect(&context("state.redis", &all)).await.unwrap()
-}
-
-fn set(key: &str, data: &'static str) -> SetRequest {
-    SetRequest::new(key, Value::Bytes(data.into()))
-}
-
-fn with_etag(mut request: SetRequest, etag: &str) -> SetRequest {
-    request.etag = Some(etag.to_owned());
-    request
-}
-
-fn with_ttl(mut request: SetRequest, ttl: &str) -> SetRequest {
-    request.metadata.insert("ttlInSeconds".to_owned(), ttl.to_owned());
-    request
 }
 
 fn first_write(mut request: SetRequest) -> SetRequest {
@@ -43,10 +30,6 @@ async fn get(store: &RedisStore, key: &str) -> Option<Item> {
 
 async fn etag(store: &RedisStore, key: &str) -> String {
     get(store, key).await.unwrap().etag.unwrap()
-}
-
-fn delete(key: &str, etag: Option<&str>) -> DeleteRequest {
-    DeleteRequest { key: key.to_owned(), etag: etag.map(str::to_owned), ..DeleteRequest::default() }
 }
 
 fn texts(value: redis::Value) -> Vec<String> {
