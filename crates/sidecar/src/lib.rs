@@ -11,6 +11,7 @@ mod drain;
 mod endpoints;
 mod host;
 mod identity;
+mod open_files;
 pub mod options;
 mod policies;
 mod processor;

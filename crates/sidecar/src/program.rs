@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::options::{self, LogSettings, Options, OptionsError, Request};
 use crate::sidecar::{Exit, Sidecar};
 use crate::sockets::Sockets;
-use crate::{VERSION, wait};
+use crate::{VERSION, open_files, wait};
 
 const SCOPE: &str = "dapr.runtime";
 /// Also of a restart that the sidecar itself asks for.
@@ -92,6 +92,7 @@ fn install(settings: &LogSettings) -> Result<LogHandle, String> {
 
 fn start(options: Options, log: &LogHandle) -> ExitCode {
     log.set_app_id(options.identity.app_id());
+    open_files::raise_limit();
     tracing::info!(target: SCOPE, "Starting Dapr Runtime -- version {VERSION} -- commit ");
     tracing::info!(target: SCOPE, "Log level set to: {}", options.log.level.as_str());
     let runtime = match runtime() {
