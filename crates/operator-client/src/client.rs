@@ -7,7 +7,7 @@ use bytes::Bytes;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_security::Security;
 use dapr_security::spiffe::{self, control_plane};
-use dapr_transport::client::{H2Channel, H2Options};
+use dapr_transport::client::{ClientError, H2Channel, H2Options};
 use dapr_transport::connect::Destination;
 use parking_lot::RwLock;
 use tokio::time::Instant;
@@ -41,13 +41,19 @@ pub enum Error {
     /// Its refusal.
     #[error("rpc error: code = {:?} desc = {}", .0.code(), .0.message())]
     Refused(Box<Status>),
+    /// It never saw the call, or its answer was lost.
+    #[error("the connection to the operator failed: {0}")]
+    Broken(String),
     #[error("the operator gave no answer within {CALL_LIMIT:?}")]
     Timeout,
 }
 
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
-        Self::Refused(Box::new(status))
+        match broken(&status) {
+            Some(reason) => Self::Broken(reason),
+            None => Self::Refused(Box::new(status)),
+        }
     }
 }
 
@@ -55,13 +61,25 @@ impl Error {
     /// Whether another try may go better.
     fn is_passing(&self) -> bool {
         match self {
-            Self::Timeout => true,
+            Self::Timeout | Self::Broken(_) => true,
             Self::Refused(status) => {
                 matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
             }
             Self::Identity(_) | Self::Connect { .. } => false,
         }
     }
+}
+
+/// What happened to the connection, if the status is not from the operator.
+pub(crate) fn broken(status: &Status) -> Option<String> {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<ClientError>() {
+            return Some(error.to_string());
+        }
+        source = error.source();
+    }
+    None
 }
 
 /// How to reach the operator, and for whom.

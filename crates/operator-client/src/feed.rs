@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tonic::{Code, Status};
 
 use crate::SCOPE;
-use crate::client::{Error, OperatorClient};
+use crate::client::{Error, OperatorClient, broken};
 use crate::core::{Action, Collection, End, Entry, EventKind, Follow, Input};
 use crate::kind::{Events, Kind};
 
@@ -239,9 +239,9 @@ impl<T: Clone + PartialEq + Send + 'static> Follower<T> {
         if status.code() == Code::Unimplemented {
             return Input::Ended(End::Unknown);
         }
-        let (code, message) = (status.code(), status.message());
         let kind = self.options.kind.name();
-        tracing::warn!(target: SCOPE, "Error from operator stream of {kind}: {code:?}: {message}");
+        let reason = broken(status).unwrap_or_else(|| format!("{:?}: {}", status.code(), status.message()));
+        tracing::warn!(target: SCOPE, "Error from operator stream of {kind}: {reason}");
         Input::Ended(End::Lost)
     }
 

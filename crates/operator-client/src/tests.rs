@@ -316,3 +316,22 @@ async fn a_busy_operator_is_asked_again() {
         "rpc error: code = PermissionDenied desc = identity does not match requested namespace"
     );
 }
+
+#[tokio::test]
+async fn connections_that_break_are_made_again() {
+    let broken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = broken.local_addr().unwrap().port();
+    let fake = Fake::default();
+    *fake.components.lock() = vec!["a=1"];
+    let (client, tasks) = connect(port).await;
+    let server = async {
+        for _ in 0..3 {
+            drop(broken.accept().await.unwrap());
+        }
+        drop(broken);
+        serve(&fake, port).await
+    };
+    let (listed, _operator) = tokio::join!(client.list(&Kind::Components), server);
+    assert_eq!(listed.unwrap(), [Bytes::from_static(b"a=1")]);
+    drop(tasks);
+}
