@@ -160,7 +160,7 @@ impl Endpoint {
     pub async fn call(&self, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
         let fail = |text: String| InvokeError::new(Code::Internal, text);
         let path = dapr_app_channel::request_uri(
-            &format!("{}/{}", self.base_path.trim_start_matches('/'), request.method),
+            &format!("{}/{}", self.base_path.trim_start_matches('/'), request.method.trim_start_matches('/')),
             &request.query,
         )
         .map_err(|e| fail(e.to_string()))?;

@@ -9,7 +9,8 @@ use dapr_gocompat::path;
 pub struct InvalidMethod(String);
 
 /// Refuses reserved characters, then resolves the path: no trailing or
-/// duplicate slashes, no `..` left, no leading slash. Never percent-decodes.
+/// duplicate slashes, no `..` left. A leading slash stays: gRPC applications
+/// get it. Never percent-decodes.
 pub fn normalize(method: &str) -> Result<String, InvalidMethod> {
     normalized(method).map(Cow::into_owned)
 }
@@ -23,14 +24,14 @@ pub fn normalized(method: &str) -> Result<Cow<'_, str>, InvalidMethod> {
     if is_clean(method) {
         return Ok(Cow::Borrowed(method));
     }
+    let rooted = method.starts_with('/');
     let cleaned = path::clean(&format!("/{method}"));
-    Ok(Cow::Owned(cleaned.trim_start_matches('/').to_owned()))
+    Ok(Cow::Owned(if rooted { cleaned } else { cleaned.trim_start_matches('/').to_owned() }))
 }
 
 /// Whether cleaning would change nothing: the usual case.
 fn is_clean(method: &str) -> bool {
-    !method.starts_with('/')
-        && !method.ends_with('/')
+    !method.ends_with('/')
         && !method.contains("//")
         && !method.split('/').any(|part| part == "." || part == "..")
 }
@@ -44,7 +45,10 @@ mod tests {
         for (given, wanted) in [
             ("a", "a"),
             ("a/b", "a/b"),
-            ("/a//b/", "a/b"),
+            ("/a//b/", "/a/b"),
+            ("/a", "/a"),
+            ("//a", "/a"),
+            ("/a%09/../../b", "/b"),
             ("a/../b", "b"),
             ("../../b", "b"),
             ("./a", "a"),

@@ -1,7 +1,7 @@
 //! Whom a call is for (api.md §7.1, §7.2).
 
 use base64::Engine;
-use dapr_gocompat::urlesc;
+use dapr_gocompat::{path, urlesc};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
@@ -9,16 +9,17 @@ const APP_ID_HEADER: &str = "dapr-app-id";
 
 /// Target and method of an HTTP request that matched no route: from the
 /// `dapr-app-id` header, from basic authentication, or from the invoke path.
-/// `path` is decoded and cleaned. `None`: there is no target.
+/// `path` is decoded. The method still has to be normalised. `None`: there is no
+/// target.
 ///
 /// The header is taken away; credentials stay.
 pub fn from_http(path: &str, headers: &mut HeaderMap) -> Option<(String, String)> {
     if let Some(id) = headers.remove(APP_ID_HEADER) {
         let id = id.to_str().ok().filter(|id| !id.is_empty())?;
-        return Some((id.to_owned(), path.trim_start_matches('/').to_owned()));
+        return Some((id.to_owned(), cleaned(path.trim_start_matches('/'))));
     }
     if let Some(id) = from_basic_auth(headers) {
-        return Some((id, path.trim_start_matches('/').to_owned()));
+        return Some((id, cleaned(path.trim_start_matches('/'))));
     }
     from_path(path)
 }
@@ -34,14 +35,34 @@ fn from_basic_auth(headers: &HeaderMap) -> Option<String> {
 }
 
 fn from_path(path: &str) -> Option<(String, String)> {
-    let rest = path.trim_start_matches('/').strip_prefix("v1.0/invoke/")?.trim_start_matches('/');
-    let (target, method) =
-        rest.split_once("/method/").or_else(|| Some((rest.strip_suffix("/method")?, "")))?;
-    let target = urlesc::query_unescape(target).ok()?;
+    let mut rest = path.trim_start_matches('/');
+    for part in ["v1.0", "invoke"] {
+        let after = rest.strip_prefix(part)?;
+        rest = after.trim_start_matches('/');
+        if rest.len() == after.len() {
+            return None;
+        }
+    }
+    let (target, method) = rest
+        .split_once("/method/")
+        .or_else(|| Some((rest.trim_end_matches('/').strip_suffix("/method")?, "")))?;
+    let target = urlesc::query_unescape(target.trim_end_matches('/')).ok()?;
     if target.is_empty() {
         return None;
     }
-    Some((restore_scheme(target), method.to_owned()))
+    Some((restore_scheme(target), cleaned(method)))
+}
+
+/// Resolved before anybody looks for characters that a method must not have:
+/// what is not there any more cannot offend (api.md §7.3).
+fn cleaned(method: &str) -> String {
+    if !method.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return method.to_owned();
+    }
+    match path::clean(method).as_str() {
+        "." => String::new(),
+        cleaned => cleaned.to_owned(),
+    }
 }
 
 /// Path cleaning folds the slashes of a URL target into one.
@@ -126,6 +147,20 @@ mod tests {
             path("/v1.0/invoke/http:/127.0.0.1:80/method/m"),
             Some(("http://127.0.0.1:80".into(), "m".into()))
         );
+        assert_eq!(
+            path("/v1.0/invoke/http://127.0.0.1:80/method/m"),
+            Some(("http://127.0.0.1:80".into(), "m".into()))
+        );
+        assert_eq!(path("//v1.0//invoke//b//method/m"), Some(("b".into(), "m".into())));
+        assert_eq!(path("/v1.0/invoke/b/method/"), Some(("b".into(), String::new())));
+        assert_eq!(path("/v1.0invoke/b/method/m"), None);
+    }
+
+    #[test]
+    fn a_method_may_lead_out_of_its_place() {
+        let path = |p: &str| from_http(p, &mut HeaderMap::new());
+        assert_eq!(path("/v1.0/invoke/b/method/a#/../../c"), Some(("b".into(), "../c".into())));
+        assert_eq!(path("/v1.0/invoke/b/method/../c"), Some(("b".into(), "../c".into())));
     }
 
     #[test]

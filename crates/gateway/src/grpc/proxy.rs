@@ -113,6 +113,7 @@ fn clean(uri: &mut Uri) -> Result<(), String> {
     let given = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let rest = given.strip_prefix('/').unwrap_or(given);
     let cleaned = normalized(rest).map_err(|e| e.to_string())?;
+    let cleaned = cleaned.trim_start_matches('/');
     if cleaned == rest {
         return Ok(());
     }

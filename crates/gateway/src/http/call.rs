@@ -13,6 +13,8 @@ pub struct Call {
     pub method: Method,
     /// Cleaned path, still escaped.
     pub path: String,
+    /// The path as it was asked for, if cleaning changed it.
+    pub uncleaned: Option<String>,
     /// Query string without the question mark.
     pub query: String,
     pub headers: HeaderMap,
@@ -97,6 +99,7 @@ mod tests {
         Call {
             method: Method::GET,
             path: "/".to_owned(),
+            uncleaned: None,
             query: query.to_owned(),
             headers: HeaderMap::new(),
             params: Params::default(),

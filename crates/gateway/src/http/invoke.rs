@@ -35,8 +35,8 @@ async fn invoke(
     mut call: Call,
     invoked: &mut Option<Invoked>,
 ) -> Result<Response<Body>, ApiError> {
-    let path = dapr_gocompat::urlesc::path_unescape(&call.path).map_err(|_| errors::no_app_id())?;
-    let path = if path == call.path { path } else { dapr_gocompat::path::clean(&path) };
+    let path = call.uncleaned.as_deref().unwrap_or(&call.path);
+    let path = dapr_gocompat::urlesc::path_unescape(path).map_err(|_| errors::no_app_id())?;
     let (target, method) = from_http(&path, &mut call.headers).ok_or_else(errors::no_app_id)?;
     let method = normalize(&method).map_err(|e| {
         errors::failed(&target, dapr_errors::grpc_nested(Code::InvalidArgument, &e.to_string()))

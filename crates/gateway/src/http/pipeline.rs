@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::call::{Call, Params};
 use super::reply;
-use super::server::{HttpApi, clean};
+use super::server::{HttpApi, clean, uncleaned};
 use super::spans::Traced;
 
 /// Sends a request through `chain`; what arrives at its end is routed anew,
@@ -41,9 +41,10 @@ impl Endpoint for Routes<'_> {
 }
 
 fn to_request(call: Call) -> Result<Request<Body>, http::uri::InvalidUri> {
+    let path = call.uncleaned.unwrap_or(call.path);
     let target = match call.query.is_empty() {
-        true => call.path,
-        false => format!("{}?{}", call.path, call.query),
+        true => path,
+        false => format!("{path}?{}", call.query),
     };
     let mut request = Request::new(call.body);
     *request.uri_mut() = Uri::try_from(target)?;
@@ -55,9 +56,11 @@ fn to_request(call: Call) -> Result<Request<Body>, http::uri::InvalidUri> {
 
 fn to_call(request: Request<Body>) -> Call {
     let (parts, body) = request.into_parts();
+    let path = clean(parts.uri.path());
     Call {
         method: parts.method,
-        path: clean(parts.uri.path()),
+        uncleaned: uncleaned(parts.uri.path(), &path),
+        path,
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers,
         params: Params::default(),
@@ -75,6 +78,7 @@ mod tests {
         let call = Call {
             method: http::Method::PUT,
             path: "/v1.0/state/a%2Fb".to_owned(),
+            uncleaned: Some("/v1.0/state//a%2Fb".to_owned()),
             query: "metadata.x=1".to_owned(),
             headers: http::HeaderMap::new(),
             params: Params::default(),
@@ -83,6 +87,7 @@ mod tests {
         };
         let back = to_call(to_request(call).unwrap());
         assert_eq!((back.method.as_str(), back.path.as_str()), ("PUT", "/v1.0/state/a%2Fb"));
+        assert_eq!(back.uncleaned.as_deref(), Some("/v1.0/state//a%2Fb"));
         assert_eq!(back.query, "metadata.x=1");
         assert_eq!(back.body.as_full().unwrap(), "text");
         assert_eq!(back.peer.0.unwrap().port(), 80);

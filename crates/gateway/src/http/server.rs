@@ -96,9 +96,11 @@ impl HttpApi {
             Ok(traced) => traced,
             Err(refusal) => return refusal,
         };
+        let cleaned = clean(parts.uri.path());
         let mut call = Call {
             method: parts.method,
-            path: clean(parts.uri.path()),
+            uncleaned: uncleaned(parts.uri.path(), &cleaned),
+            path: cleaned,
             query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: parts.headers,
             params: Params::default(),
@@ -244,6 +246,12 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 }
 
 /// `path.Clean` on the escaped path; the usual path needs nothing.
+/// What cleaning would lose: a method that leads out of its place is still a
+/// method (api.md §7.3).
+pub(super) fn uncleaned(escaped: &str, cleaned: &str) -> Option<String> {
+    (escaped != cleaned).then(|| escaped.to_owned())
+}
+
 pub(super) fn clean(escaped: &str) -> String {
     let needs = escaped.contains("//")
         || (escaped.len() > 1 && escaped.ends_with('/'))
