@@ -104,9 +104,10 @@ impl Sidecar {
         if let Some(workers) = self.workers {
             tasks = tasks.with_workers(workers);
         }
-        // With mTLS this waits for the certificate authority.
-        let prepared =
-            stop.guard(Run::prepare(self.options, self.registry, self.sockets, tasks.clone())).await;
+        // With mTLS this waits for the certificate authority, in a cluster for
+        // the operator.
+        let prepare = Box::pin(Run::prepare(self.options, self.registry, self.sockets, tasks.clone()));
+        let prepared = stop.guard(prepare).await;
         let run = match prepared {
             Some(Ok(run)) => Box::new(run),
             None => {
@@ -118,7 +119,7 @@ impl Sidecar {
                 return Exit::Failed(error);
             }
         };
-        run.live(stop, started).await
+        Box::pin(run.live(stop, started)).await
     }
 }
 

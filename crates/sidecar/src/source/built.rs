@@ -56,3 +56,23 @@ fn report<T: Resource + Debug>(diff: &Diff<T>) -> bool {
     }
     !diff.is_empty()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoints(names: &[&str]) -> Built {
+        let named = |name: &&str| HttpEndpoint { name: (*name).to_owned(), ..HttpEndpoint::default() };
+        Built { endpoints: Some(names.iter().map(named).collect()), ..Built::default() }
+    }
+
+    #[test]
+    fn what_is_not_known_has_not_changed() {
+        let built = endpoints(&["a"]);
+        assert!(!built.differs(&Built::default()));
+        assert!(!Built::default().differs(&built));
+        assert!(!built.differs(&endpoints(&["a"])));
+        assert!(built.differs(&endpoints(&[])));
+        assert!(built.differs(&endpoints(&["a", "b"])));
+    }
+}
