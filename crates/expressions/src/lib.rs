@@ -4,6 +4,8 @@
 //! [`Scope`].
 #![forbid(unsafe_code)]
 
+mod depth;
+
 use std::sync::Arc;
 
 use cel::{Context, Env, Program, Value};
@@ -12,6 +14,9 @@ use serde::Serialize;
 /// Limits of an expression, in bytes and levels.
 const LONGEST: usize = 4096;
 const DEEPEST: usize = 64;
+/// Operations one within the other: each takes some 30 KiB of the stack of
+/// whoever evaluates, in a build without optimisation.
+const DEEPEST_OPERATION: usize = 32;
 /// Only what is used of it takes memory.
 const PARSER_STACK: usize = 64 << 20;
 
@@ -22,6 +27,8 @@ pub enum CompileError {
     Long(usize),
     #[error("it nests {0} levels deep, more than {DEEPEST}")]
     Deep(usize),
+    #[error("{0} of its operations are within each other, more than {DEEPEST_OPERATION}")]
+    Chained(usize),
     #[error("no thread for its parser: {0}")]
     NoThread(String),
     /// What the parser says.
@@ -56,15 +63,13 @@ impl Expression {
         if source.len() > LONGEST {
             return Err(CompileError::Long(source.len()));
         }
-        let depth = depth(source);
+        let depth = depth::of_text(source);
         if depth > DEEPEST {
             return Err(CompileError::Deep(depth));
         }
         let text = source.to_owned();
         let thread = std::thread::Builder::new().name("expression".to_owned()).stack_size(PARSER_STACK);
-        let parsed = thread
-            .spawn(move || Program::compile(&text).map_err(|e| CompileError::Invalid(e.to_string())))
-            .map_err(|e| CompileError::NoThread(e.to_string()))?;
+        let parsed = thread.spawn(move || parse(&text)).map_err(|e| CompileError::NoThread(e.to_string()))?;
         let program =
             parsed.join().unwrap_or_else(|_| Err(CompileError::Invalid("the parser gave up".to_owned())))?;
         Ok(Self { source: source.to_owned(), env: Arc::new(Env::stdlib()), program })
@@ -89,6 +94,15 @@ impl Expression {
     }
 }
 
+/// Looks at the tree where there is stack for it, and drops there what is refused.
+fn parse(text: &str) -> Result<Program, CompileError> {
+    let program = Program::compile(text).map_err(|e| CompileError::Invalid(e.to_string()))?;
+    match depth::of_tree(program.expression()) {
+        depth if depth > DEEPEST_OPERATION => Err(CompileError::Chained(depth)),
+        _ => Ok(program),
+    }
+}
+
 impl Scope {
     /// Adds a variable. `Err` says why the value cannot be one.
     pub fn set(&mut self, name: &str, value: &impl Serialize) -> Result<(), EvaluationError> {
@@ -100,22 +114,6 @@ impl Scope {
     pub fn set_integer(&mut self, name: &str, value: i64) {
         self.0.add_variable_from_value(name, value);
     }
-}
-
-/// Brackets that are open at once, and conditions, of which each contains the
-/// next. Those within texts count, too: the limit is far above what is used.
-fn depth(expression: &str) -> usize {
-    let (mut open, mut deepest, mut conditions) = (0_usize, 0, 0);
-    for byte in expression.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' => open += 1,
-            b')' | b']' | b'}' => open = open.saturating_sub(1),
-            b'?' => conditions += 1,
-            _ => {}
-        }
-        deepest = deepest.max(open);
-    }
-    deepest + conditions
 }
 
 #[cfg(test)]
@@ -149,5 +147,40 @@ mod tests {
         assert!(refusal(format!("event.x {}", "|= 2) ".repeat(10_000))).contains("more than 4096"));
         assert!(refusal(format!("duration('1{}", "r\"".repeat(30_000))).contains("more than 4096"));
         assert_eq!(holds(&format!("{}true{}", "(".repeat(64), ")".repeat(64))), Ok(true));
+    }
+
+    /// On the stack of a thread of the tests, which is that of a worker.
+    #[test]
+    fn the_deepest_that_is_taken_can_be_evaluated() {
+        let n = DEEPEST_OPERATION;
+        let shapes = [
+            format!("n{} > 0", " + n".repeat(n - 1)),
+            format!("{}(n > 2)", "!".repeat(2 * (n / 2 - 1))),
+            format!("{}n{} == [n]", "[".repeat(n - 1), "]".repeat(n - 1)),
+            format!("event{} == n", ".type".repeat(n - 1)),
+            format!("event{} == n", "['type']".repeat(n - 1)),
+            format!("event.type{} == n", ".size()".repeat(n - 2)),
+            format!("{}n{} > 0", "int(".repeat(n - 1), ")".repeat(n - 1)),
+            format!("{}n > 0{}", "[n].all(x, ".repeat(n / 4), ")".repeat(n / 4)),
+            format!("{}n > 2", "n > 9 ? false : ".repeat(n - 2)),
+        ];
+        for shape in shapes {
+            let expression = Expression::compile(&shape).unwrap_or_else(|e| panic!("{shape}: {e}"));
+            let mut scope = expression.scope();
+            scope.set_integer("n", 3);
+            scope.set("event", &std::collections::BTreeMap::from([("type", "a")])).unwrap();
+            let _ = expression.holds(&scope);
+        }
+    }
+
+    #[test]
+    fn chains_nest_without_brackets() {
+        let refusal = |source: String| Expression::compile(&source).err().unwrap().to_string();
+        let chain = format!("!(event.data.ata.n{} > 1)", " %ata.n".repeat(65));
+        assert_eq!(refusal(chain), "70 of its operations are within each other, more than 32");
+        assert!(refusal(format!("event{}", ".a".repeat(2000))).contains("2000 of its operations"));
+        // Alternatives are balanced by the parser, however many there are.
+        let many = vec!["n == 7"; 300].join(" || ");
+        assert_eq!(holds(&many), Ok(false));
     }
 }
