@@ -13,6 +13,8 @@ mod fuzz;
 mod map;
 mod test;
 
+use std::process::ExitCode;
+
 type Task = fn(&[String]) -> anyhow::Result<()>;
 
 /// Name, what `cargo xtask NAME` runs, its usage.
@@ -24,12 +26,32 @@ const TASKS: &[(&str, Task, &str)] = &[
     ("fuzz", fuzz::fuzz, fuzz::USAGE),
 ];
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
     let wanted = arguments.first().map_or("", String::as_str);
-    if let Some((_, task, _)) = TASKS.iter().find(|(name, ..)| *name == wanted) {
+    let help = arguments.iter().any(|argument| argument == "--help" || argument == "-h");
+    if let Some((_, task, usage)) = TASKS.iter().find(|(name, ..)| *name == wanted) {
+        if help {
+            println!("{usage}");
+            return Ok(());
+        }
         return task(&arguments[1..]);
     }
     let usages: Vec<_> = TASKS.iter().map(|(_, _, usage)| *usage).collect();
-    anyhow::bail!("usage: cargo xtask TASK\n\n{}", usages.join("\n"))
+    let usage = format!("usage: cargo xtask TASK\n\n{}", usages.join("\n"));
+    if help {
+        println!("{usage}");
+        return Ok(());
+    }
+    anyhow::bail!("{usage}")
 }
