@@ -245,13 +245,13 @@ fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum()
 }
 
-/// `path.Clean` on the escaped path; the usual path needs nothing.
 /// What cleaning would lose: a method that leads out of its place is still a
 /// method (api.md §7.3).
 pub(super) fn uncleaned(escaped: &str, cleaned: &str) -> Option<String> {
     (escaped != cleaned).then(|| escaped.to_owned())
 }
 
+/// `path.Clean` on the escaped path; the usual path needs nothing.
 pub(super) fn clean(escaped: &str) -> String {
     let needs = escaped.contains("//")
         || (escaped.len() > 1 && escaped.ends_with('/'))
