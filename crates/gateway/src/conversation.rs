@@ -88,7 +88,7 @@ fn asked(
             messages: messages.collect::<Result<_, _>>()?,
         });
     }
-    let retention = request.prompt_cache_retention.map(|d| std::time::Duration::try_from(d));
+    let retention = request.prompt_cache_retention.map(std::time::Duration::try_from);
     Ok(ConverseRequest {
         inputs,
         scrub_answer: request.scrub_pii.unwrap_or(false),

@@ -1,6 +1,7 @@
 //! The policy of one call, and running a call under it.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -189,7 +190,8 @@ impl Policy {
     {
         match &self.0 {
             None => op(Attempt(1)).await.map_err(PolicyError::Operation),
-            Some(effective) => effective.run(repeatable, op).await,
+            // Boxed: calls without a policy need no room for its state.
+            Some(effective) => Box::pin(effective.run(repeatable, op)).await,
         }
     }
 
@@ -319,6 +321,8 @@ impl Effective {
         let Some(limit) = self.parts.timeout else {
             return call.await.map_err(PolicyError::Operation);
         };
+        // In place: a future that is handed on is laid out twice.
+        let call = pin!(call);
         match tokio::time::timeout(limit, call).await {
             Ok(result) => result.map_err(PolicyError::Operation),
             Err(_) => {

@@ -398,32 +398,29 @@ async fn a_rolling_restart_loses_nothing() {
         consumers.push(Sidecar::start(&scratch, options.clone()).await);
     }
     let (rate, count) = load();
-    let client = publisher.client.clone();
-    let publishing = tokio::task::spawn(async move {
+    let client = &publisher.client;
+    let publishing = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
         for batch in 0..count / (rate / 100) {
             ticks.tick().await;
             let ids = batch * (rate / 100)..(batch + 1) * (rate / 100);
-            let sends = ids.map(|id| {
-                let client = client.clone();
-                tokio::task::spawn(async move {
-                    client.post("/v1.0/publish/bus/orders", &json!({"id": id})).await.expect(204);
-                })
+            let sends = ids.map(|id| async move {
+                client.post("/v1.0/publish/bus/orders", &json!({"id": id})).await.expect(204);
             });
-            for send in sends.collect::<Vec<_>>() {
-                send.await.expect("published");
+            futures::future::join_all(sends).await;
+        }
+    };
+    // Each consumer is replaced twice, one at a time.
+    let replacing = async {
+        for _ in 0..2 {
+            for consumer in &mut consumers {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                let next = Sidecar::start(&scratch, options.clone()).await;
+                std::mem::replace(consumer, next).stop().await;
             }
         }
-    });
-    // Each consumer is replaced twice, one at a time.
-    for _ in 0..2 {
-        for at in 0..consumers.len() {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let next = Sidecar::start(&scratch, options.clone()).await;
-            std::mem::replace(&mut consumers[at], next).stop().await;
-        }
-    }
-    publishing.await.expect("published");
+    };
+    tokio::join!(publishing, replacing);
     all_delivered(&inbox, count).await;
     let twice = inbox.lock().len() as u64 - count;
     assert!(twice * 1000 < count, "{twice} of {count} were delivered twice");

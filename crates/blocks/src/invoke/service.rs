@@ -229,7 +229,8 @@ impl InvokeService {
         if policy.is_none() {
             return self.invoke_once(target, request).await;
         }
-        self.invoke_under(&policy, target, request).await
+        // Boxed: the usual call needs no room for it.
+        Box::pin(self.invoke_under(&policy, target, request)).await
     }
 
     /// Answers outside 200..=399 are failures to the policy. What cannot be
@@ -277,13 +278,13 @@ impl InvokeService {
         let own = self.identity();
         if let Some(endpoint) = self.0.external.named(target) {
             let endpoint = endpoint.map_err(|e| InvokeError::new(Code::Internal, e))?;
-            return self.call_external(target, endpoint, request).await;
+            return Box::pin(self.call_external(target, endpoint, request)).await;
         }
         match AppAddress::parse(target, own.namespace()) {
             Err(error) => Err(InvokeError::new(Code::InvalidArgument, error.to_string())),
             Ok(AppAddress::Url(url)) => {
                 let endpoint = self.0.external.url(&url).map_err(|e| InvokeError::new(Code::Internal, e))?;
-                self.call_external(target, endpoint, request).await
+                Box::pin(self.call_external(target, endpoint, request)).await
             }
             Ok(AppAddress::App { id, namespace }) if id == own.app_id() && namespace == own.namespace() => {
                 self.invoke_local(request).await
@@ -511,7 +512,7 @@ impl InvokeService {
 fn peer_headers(request: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(6);
     let parent = request.get(TRACEPARENT).and_then(|v| v.to_str().ok());
-    if let Some(context) = parent.and_then(|p| TraceContext::parse_traceparent(p)) {
+    if let Some(context) = parent.and_then(TraceContext::parse_traceparent) {
         propagation::write_grpc(&context, &mut headers);
     }
     headers.insert(http::header::USER_AGENT, HeaderValue::from_static("dapr-sidecar"));

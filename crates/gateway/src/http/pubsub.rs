@@ -50,8 +50,8 @@ pub async fn bulk_publish(api: Arc<Api>, mut call: Call) -> Result<Response<Body
     let app_id = api.identity.app_id();
     let unreadable =
         |reason: String| errors::events(Serialization::UnmarshalEvents, pubsub, topic, app_id, reason);
-    let read = body.map_err(unreadable)?;
-    let read = read_entries(&read).map_err(|e| unreadable(e.to_string()))?;
+    let read = body.map_err(&unreadable)?;
+    let read = read_entries(&read).map_err(unreadable)?;
     let mut ids = EntryIds::default();
     let mut entries = Vec::with_capacity(read.len());
     for entry in read {

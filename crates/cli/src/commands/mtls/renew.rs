@@ -92,7 +92,7 @@ fn check(matches: &Matches) -> Result<(), String> {
         return Err(format!("image variant {variant} is not supported"));
     }
     let blank = |name: &&str| matches.string(name).trim().is_empty();
-    if GIVEN.iter().any(|name| matches.changed(name)) && GIVEN.iter().any(|name| blank(&name)) {
+    if GIVEN.iter().any(|name| matches.changed(name)) && GIVEN.iter().any(blank) {
         let [root, key, issuer] = GIVEN;
         return Err(format!(
             "all required flags for this certificate rotation path, {root:?}, {key:?} and {issuer:?} are not present"
