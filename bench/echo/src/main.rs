@@ -1,6 +1,7 @@
 //! The application behind the sidecars in the load scenarios: it echoes bodies, counts deliveries and
-//! measures how long a message took from publish to delivery, and takes spans like a collector. One thread, so that it takes little from
-//! the two cores it shares with the sidecars. It knows nothing of Dapr's crates: it is a user's app.
+//! measures how long a message took from publish to delivery, echoes unary gRPC calls, and takes spans like a
+//! collector. One thread, so that it takes little from the two cores it shares with the sidecars. It knows nothing
+//! of Dapr's crates: it is a user's app.
 //!
 //! `bench-echo [--subscribe PUBSUB/TOPIC]` listens on a free loopback port and prints the port.
 #![forbid(unsafe_code)]
@@ -13,18 +14,21 @@ use std::rc::Rc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use http_body_util::combinators::WithTrailers;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::deliveries::Deliveries;
 
-type Body = Either<Incoming, Full<Bytes>>;
+type Trailers = std::future::Ready<Option<Result<HeaderMap, std::convert::Infallible>>>;
+type Body = Either<Incoming, Either<Full<Bytes>, WithTrailers<Full<Bytes>, Trailers>>>;
 
 #[derive(Default)]
 struct Traces {
@@ -73,26 +77,41 @@ async fn serve(app: Rc<App>) -> anyhow::Result<()> {
         connections.spawn_local(async move {
             let service = service_fn(move |request| handle(app.clone(), request));
             // A client that goes away in the middle of a connection is not an error of the app.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = auto::Builder::new(LocalExecutor).serve_connection(TokioIo::new(stream), service).await;
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
+/// Runs what a connection needs on the one thread.
+#[derive(Clone)]
+struct LocalExecutor;
+
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
+
 async fn handle(app: Rc<App>, request: Request<Incoming>) -> anyhow::Result<Response<Body>> {
+    if request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    {
+        return echo_call(request).await;
+    }
     match (request.method(), request.uri().path()) {
         (&Method::POST, "/deliver") => {
             let body = request.into_body().collect().await?.to_bytes();
             app.deliveries.record(&body);
-            Ok(Response::new(Either::Right(Full::default())))
+            Ok(Response::new(empty()))
         }
         (&Method::GET, "/dapr/subscribe") => Ok(json(app.subscriptions())),
         (&Method::GET, "/bench/stats") => Ok(json(app.deliveries.to_json())),
         (&Method::POST, "/bench/reset") => {
             app.deliveries.reset();
-            Ok(Response::new(Either::Right(Full::default())))
+            Ok(Response::new(empty()))
         }
         (&Method::POST, "/bench/publish") => {
             let body = request.into_body().collect().await?.to_bytes();
@@ -109,7 +128,7 @@ async fn handle(app: Rc<App>, request: Request<Incoming>) -> anyhow::Result<Resp
             let body = request.into_body().collect().await?.to_bytes();
             app.traces.batches.set(app.traces.batches.get() + 1);
             app.traces.bytes.set(app.traces.bytes.get() + body.len() as u64);
-            Ok(Response::new(Either::Right(Full::default())))
+            Ok(Response::new(empty()))
         }
         (&Method::GET, "/bench/traces") => {
             let (batches, bytes) = (app.traces.batches.get(), app.traces.bytes.get());
@@ -125,11 +144,22 @@ async fn handle(app: Rc<App>, request: Request<Incoming>) -> anyhow::Result<Resp
         }
         (&Method::GET, "/") => Ok(json("\"ok\"".to_owned())),
         _ => {
-            let mut response = Response::new(Either::Right(Full::default()));
+            let mut response = Response::new(empty());
             *response.status_mut() = StatusCode::NOT_FOUND;
             Ok(response)
         }
     }
+}
+
+/// A unary gRPC call answered with its own message.
+async fn echo_call(request: Request<Incoming>) -> anyhow::Result<Response<Body>> {
+    let message = request.into_body().collect().await?.to_bytes();
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let body = Full::new(message).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = Response::new(Either::Right(Either::Right(body)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    Ok(response)
 }
 
 impl App {
@@ -143,8 +173,12 @@ impl App {
     }
 }
 
+fn empty() -> Body {
+    Either::Right(Either::Left(Full::default()))
+}
+
 fn json(text: String) -> Response<Body> {
-    let mut response = Response::new(Either::Right(Full::new(Bytes::from(text))));
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    let mut response = Response::new(Either::Right(Either::Left(Full::new(Bytes::from(text)))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

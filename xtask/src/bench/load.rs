@@ -131,29 +131,42 @@ fn oha_result(output: &str) -> anyhow::Result<Load> {
     })
 }
 
-/// Saturates one HTTP/2 connection with `streams` unary gRPC calls in flight. `message` is a file with
-/// the length-prefixed request; an answer without at least `smallest_answer` bytes of data is an error.
-pub async fn h2load(
-    port: u16,
-    method: &str,
-    message: &Path,
-    streams: u32,
-    smallest_answer: u64,
-    seconds: u32,
-) -> anyhow::Result<Load> {
-    let log = message.with_extension("log");
+/// A unary gRPC call.
+pub struct Call<'a> {
+    pub port: u16,
+    /// `/package.Service/Method`.
+    pub method: &'a str,
+    /// Metadata.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// File of the length-prefixed request.
+    pub message: &'a Path,
+    /// An answer with fewer bytes of data is an error.
+    pub smallest_answer: u64,
+}
+
+/// Saturates one HTTP/2 connection with `streams` calls in flight.
+pub async fn h2load(call: &Call<'_>, streams: u32, seconds: u32) -> anyhow::Result<Load> {
+    let log = call.message.with_extension("log");
     // h2load appends.
     match std::fs::remove_file(&log) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
     let mut command = Command::new("h2load");
+    command.args(["-t", "1", "-c", "1", "-m", &streams.to_string(), "-D", &seconds.to_string()]).args([
+        "-H",
+        "content-type: application/grpc",
+        "-H",
+        "te: trailers",
+    ]);
+    for (name, value) in call.headers {
+        command.args(["-H", &format!("{name}: {value}")]);
+    }
     command
-        .args(["-t", "1", "-c", "1", "-m", &streams.to_string(), "-D", &seconds.to_string()])
-        .args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-d"])
-        .arg(message)
+        .arg("-d")
+        .arg(call.message)
         .arg(format!("--log-file={}", log.display()))
-        .arg(format!("http://127.0.0.1:{port}{method}"));
+        .arg(format!("http://127.0.0.1:{}{}", call.port, call.method));
     let output = run(command, seconds).await?;
     let lines = std::fs::read_to_string(&log)?;
     // Time since the epoch, HTTP status, microseconds until the end of the answer.
@@ -169,7 +182,7 @@ pub async fn h2load(
     let answered = times.len() as u64;
     // A gRPC error is a 200 without data.
     anyhow::ensure!(
-        answered > 0 && data >= answered * smallest_answer,
+        answered > 0 && data >= answered * call.smallest_answer,
         "{answered} gRPC answers held only {data} bytes: the calls failed"
     );
     Ok(Load {

@@ -165,11 +165,29 @@ impl Sentry {
     }
 }
 
+/// The application of a sidecar.
+#[derive(Clone, Copy)]
+pub struct App {
+    pub port: u16,
+    /// As `--app-protocol` has it.
+    pub protocol: &'static str,
+}
+
+impl App {
+    pub fn http(port: u16) -> Self {
+        App { port, protocol: "http" }
+    }
+
+    pub fn grpc(port: u16) -> Self {
+        App { port, protocol: "grpc" }
+    }
+}
+
 /// How to start a sidecar.
 pub struct SidecarPlan<'a> {
     pub program: &'a Path,
     pub app_id: &'a str,
-    pub app_port: Option<u16>,
+    pub app: Option<App>,
     /// Folder of component files.
     pub resources: Option<&'a Path>,
     pub configuration: Option<&'a Path>,
@@ -207,8 +225,8 @@ impl Sidecar {
         if let Some(file) = plan.configuration {
             command.arg("--config").arg(file);
         }
-        if let Some(port) = plan.app_port {
-            command.args(["--app-port", &port.to_string()]);
+        if let Some(app) = plan.app {
+            command.args(["--app-port", &app.port.to_string(), "--app-protocol", app.protocol]);
         }
         if let Some(sentry) = plan.sentry {
             command

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use super::load::{self, Request};
-use super::processes::{Echo, Sidecar, cpu_time};
+use super::processes::{App, Echo, Sidecar, cpu_time};
 use super::report::{Metric, Sample};
 use super::scenarios::{CONNECTIONS, Setup, check_errors, memory_of, warm_up_seconds, window};
 use super::{Bench, Side, http};
@@ -43,7 +43,7 @@ impl System {
         let setup = Setup::new(bench)?;
         setup.component(bench, component).await?;
         let echo = Echo::start(&bench.tools.echo, Some(&format!("bus/{TOPIC}"))).await?;
-        let sidecar = setup.sidecar(bench, side, "publisher", Some(echo.port)).await?;
+        let sidecar = setup.sidecar(bench, side, "publisher", Some(App::http(echo.port))).await?;
         let system = System { echo, sidecar, setup };
         system.wait_for_first_delivery().await?;
         Ok(system)

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::load::{self, Load, Request};
+use super::load::{self, Call, Load, Request};
 use super::options::Names;
-use super::processes::{Echo, Sentry, Sidecar, SidecarPlan, cpu_time, shorten};
+use super::processes::{App, Echo, Sentry, Sidecar, SidecarPlan, cpu_time, shorten};
 use super::report::{Metric, Sample};
 use super::{Bench, Side, http, mtls, observed, paths, pubsub, single};
 
@@ -56,6 +56,7 @@ enum Kind {
     StateGet(&'static str),
     StateSet(&'static str),
     GrpcStateGet,
+    GrpcProxied,
     InvokeObserved,
     UniquePaths,
     BulkPublish(&'static str),
@@ -113,6 +114,11 @@ pub static ALL: &[Scenario] = &[
     scenario("state-get-redis", "state.redis, 1 KB value, 16 connections", Kind::StateGet("state.redis")),
     scenario("state-set-redis", "state.redis, 1 KB value, 16 connections", Kind::StateSet("state.redis")),
     scenario("grpc-state-get", "GetState, state.in-memory, 1 KB value, 16 streams", Kind::GrpcStateGet),
+    scenario(
+        "grpc-proxied",
+        "unary call of the app's own service through two sidecars, 1 KB echo, 16 streams",
+        Kind::GrpcProxied,
+    ),
     scenario(
         "bulk-publish-redis",
         "publish of 100 messages a request against one a request, pubsub.redis, 16 connections",
@@ -177,7 +183,7 @@ impl Scenario {
             Kind::InvokePaced | Kind::InvokeMtls | Kind::InvokeObserved | Kind::UniquePaths => {
                 Some(Generator::Oha)
             }
-            Kind::GrpcStateGet => Some(Generator::H2load),
+            Kind::GrpcStateGet | Kind::GrpcProxied => Some(Generator::H2load),
             Kind::InvokeSaturated { .. }
             | Kind::StateGet(_)
             | Kind::StateSet(_)
@@ -220,6 +226,7 @@ impl Scenario {
             Kind::StateGet(component) => state(bench, side, component, false).await,
             Kind::StateSet(component) => state(bench, side, component, true).await,
             Kind::GrpcStateGet => grpc_state_get(bench, side).await,
+            Kind::GrpcProxied => grpc_proxied(bench, side).await,
             Kind::PublishPaced(ours, theirs) => pubsub::paced(bench, side, of(ours, theirs)).await,
             Kind::PublishSaturated(ours, theirs) => pubsub::saturated(bench, side, of(ours, theirs)).await,
         }
@@ -286,9 +293,9 @@ impl Setup {
         bench: &Bench,
         side: Side,
         app_id: &str,
-        app_port: Option<u16>,
+        app: Option<App>,
     ) -> anyhow::Result<Sidecar> {
-        self.secured_sidecar(bench, side, app_id, app_port, None).await
+        self.secured_sidecar(bench, side, app_id, app, None).await
     }
 
     async fn secured_sidecar(
@@ -296,14 +303,14 @@ impl Setup {
         bench: &Bench,
         side: Side,
         app_id: &str,
-        app_port: Option<u16>,
+        app: Option<App>,
         sentry: Option<&Sentry>,
     ) -> anyhow::Result<Sidecar> {
         Sidecar::start(SidecarPlan {
             program: &bench.program(side, "daprd")?,
             sentry,
             app_id,
-            app_port,
+            app,
             resources: Some(&self.resources),
             configuration: self.configuration.as_deref(),
             scratch: self.folder.path(),
@@ -379,7 +386,8 @@ impl Pair {
         let echo = Echo::start(&bench.tools.echo, None).await?;
         // A name of its own: resolvers remember where a name was before.
         let callee_id = format!("callee-{}", echo.port);
-        let callee = setup.secured_sidecar(bench, side, &callee_id, Some(echo.port), sentry).await?;
+        let callee =
+            setup.secured_sidecar(bench, side, &callee_id, Some(App::http(echo.port)), sentry).await?;
         let caller_id = format!("caller-{}", echo.port);
         let caller = setup.secured_sidecar(bench, side, &caller_id, None, sentry).await?;
         let path = format!("/v1.0/invoke/{callee_id}/method/echo");
@@ -493,15 +501,46 @@ async fn grpc_state_get(bench: &Bench, side: Side) -> anyhow::Result<Sample> {
     let (sidecar, setup) = filled_store(bench, side, "state.in-memory").await?;
     let message = setup.folder.path().join("get-state");
     std::fs::write(&message, get_state_request("store", "key-1"))?;
-    let call = |seconds| {
-        load::h2load(sidecar.grpc_port, GET_STATE, &message, CONNECTIONS, SMALL_BODY as u64, seconds)
+    let request = Call {
+        port: sidecar.grpc_port,
+        method: GET_STATE,
+        headers: &[],
+        message: &message,
+        smallest_answer: SMALL_BODY as u64,
     };
+    let call = |seconds| load::h2load(&request, CONNECTIONS, seconds);
     call(warm_up_seconds(bench)).await?;
     let run = call(bench.options.seconds);
     Ok(window(&[&sidecar], run).await?.1)
 }
 
-/// `GetStateRequest { store_name = 1, key = 2 }` behind gRPC's five bytes. Both names are short enough for
+/// A service that sidecars know nothing of: they pass frames on.
+async fn grpc_proxied(bench: &Bench, side: Side) -> anyhow::Result<Sample> {
+    let setup = Setup::new(bench)?;
+    let echo = Echo::start(&bench.tools.echo, None).await?;
+    let callee_id = format!("callee-{}", echo.port);
+    let callee = setup.sidecar(bench, side, &callee_id, Some(App::grpc(echo.port))).await?;
+    let caller = setup.sidecar(bench, side, &format!("caller-{}", echo.port), None).await?;
+    let message = setup.folder.path().join("message");
+    std::fs::write(&message, framed(&[b'x'; SMALL_BODY]))?;
+    let request = Call {
+        port: caller.grpc_port,
+        method: "/bench.Echo/Unary",
+        headers: &[("dapr-app-id", &callee_id)],
+        message: &message,
+        smallest_answer: SMALL_BODY as u64,
+    };
+    let call = |seconds| load::h2load(&request, CONNECTIONS, seconds);
+    // The first may meet a name that is not known yet; they warm up, too.
+    let deadline = Instant::now() + INVOKE_TIMEOUT;
+    while let Err(error) = call(warm_up_seconds(bench)).await {
+        anyhow::ensure!(Instant::now() < deadline, "{error:#}; {}", caller.log_tail());
+    }
+    let run = call(bench.options.seconds);
+    Ok(window(&[&caller, &callee], run).await?.1)
+}
+
+/// `GetStateRequest { store_name = 1, key = 2 }`, framed. Both names are short enough for
 /// one byte of length.
 fn get_state_request(store: &str, key: &str) -> Vec<u8> {
     let mut message = Vec::new();
@@ -510,10 +549,15 @@ fn get_state_request(store: &str, key: &str) -> Vec<u8> {
         message.push(u8::try_from(text.len()).expect("constants of a few bytes"));
         message.extend_from_slice(text.as_bytes());
     }
-    let length = u32::try_from(message.len()).expect("constants of a few bytes");
+    framed(&message)
+}
+
+/// `message` behind the five bytes of gRPC: not compressed, and its length.
+fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("messages of the bench are short");
     let mut framed = vec![0];
     framed.extend_from_slice(&length.to_be_bytes());
-    framed.extend_from_slice(&message);
+    framed.extend_from_slice(message);
     framed
 }
 

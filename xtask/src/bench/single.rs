@@ -43,7 +43,7 @@ async fn alone(bench: &Bench, side: Side) -> anyhow::Result<(Sidecar, Setup)> {
     let sidecar = Sidecar::start(SidecarPlan {
         program: &bench.program(side, "daprd")?,
         app_id: "alone",
-        app_port: None,
+        app: None,
         resources: None,
         sentry: None,
         configuration: setup.configuration.as_deref(),
