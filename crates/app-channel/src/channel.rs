@@ -5,10 +5,10 @@ use dapr_components::middleware::Pipeline;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::connect::Destination;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::health::AppHealth;
-use crate::{ChannelError, GrpcChannel, HttpChannel, InvokeRequest, InvokeResponse};
+use crate::{ChannelError, ConcurrencyLimit, GrpcChannel, HttpChannel, InvokeRequest, InvokeResponse};
 
 /// Application protocols of `--app-protocol`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub struct AppChannel(Arc<Inner>);
 struct Inner {
     kind: Kind,
     health: AppHealth,
-    slots: Option<Arc<Semaphore>>,
+    limit: ConcurrencyLimit,
     options: Options,
 }
 
@@ -114,8 +114,8 @@ impl AppChannel {
         } else {
             Kind::Http(HttpChannel::new(destination, &options, tasks))
         };
-        let slots = options.max_concurrency.map(|n| Arc::new(Semaphore::new(n)));
-        Self(Arc::new(Inner { kind, health, slots, options }))
+        let limit = ConcurrencyLimit::new(options.max_concurrency);
+        Self(Arc::new(Inner { kind, health, limit, options }))
     }
 
     pub fn options(&self) -> &Options {
@@ -144,10 +144,7 @@ impl AppChannel {
     /// A slot of the concurrency limit, to be held until the answer was read;
     /// `None` without a limit.
     pub async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        match &self.0.slots {
-            None => None,
-            Some(slots) => slots.clone().acquire_owned().await.ok(),
-        }
+        self.0.limit.slot().await
     }
 
     /// Calls a method of the application. The concurrency slot is held until

@@ -4,7 +4,7 @@
 //!
 //! It must not know any building block: it carries requests, it does not
 //! decide about them. Entry types: [`AppChannel`], [`Options`],
-//! [`InvokeRequest`], [`health::AppHealth`].
+//! [`InvokeRequest`], [`ConcurrencyLimit`], [`health::AppHealth`].
 #![forbid(unsafe_code)]
 
 mod channel;
@@ -13,10 +13,12 @@ mod grpc;
 pub mod health;
 mod http_channel;
 mod invoke;
+mod limit;
 mod measured;
 
 pub use channel::{AppChannel, Options, Protocol, UnknownProtocol};
 pub use grpc::{GrpcChannel, is_permanent, verb};
 pub use http_channel::{HttpChannel, request_uri};
 pub use invoke::{ChannelError, InvokeRequest, InvokeResponse, Origin, Status};
+pub use limit::ConcurrencyLimit;
 pub use measured::Measured;

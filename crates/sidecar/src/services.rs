@@ -84,6 +84,7 @@ impl Services {
                 internal_port,
                 max_message: options.max_body.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
                 max_header_list: servers::grpc_header_list(options),
+                max_concurrency: options.app.max_concurrency,
                 policies: policies.clone(),
                 security: Some(security),
                 access,

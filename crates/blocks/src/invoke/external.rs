@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dapr_app_channel::{InvokeRequest, InvokeResponse, Status};
+use dapr_app_channel::{ConcurrencyLimit, InvokeRequest, InvokeResponse, Status};
 use dapr_components::middleware::{Answer, Endpoint as PipelineEnd, Next, Pipeline, Scheme};
 use dapr_errors::Code;
 use dapr_kernel::tasks::TaskGroup;
@@ -38,6 +38,13 @@ pub struct Endpoint {
     pipeline: Pipeline,
     /// Named endpoints follow redirects, URLs do not.
     redirects: Option<Arc<Follower>>,
+    limit: ConcurrencyLimit,
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    Named,
+    Url,
 }
 
 /// Endpoints by name, and clients for URLs made on first use.
@@ -47,16 +54,22 @@ pub struct External {
     roots: NativeRoots,
     tasks: TaskGroup,
     pipeline: RwLock<Pipeline>,
+    /// Calls at once; each named endpoint has a limit of its own.
+    max_concurrency: Option<usize>,
+    /// All URLs share one.
+    url_limit: ConcurrencyLimit,
 }
 
 impl External {
-    pub fn new(tasks: TaskGroup) -> Self {
+    pub fn new(max_concurrency: Option<usize>, tasks: TaskGroup) -> Self {
         Self {
             named: RwLock::default(),
             urls: RwLock::default(),
             roots: NativeRoots::default(),
             tasks,
             pipeline: RwLock::default(),
+            max_concurrency,
+            url_limit: ConcurrencyLimit::new(max_concurrency),
         }
     }
 
@@ -84,7 +97,7 @@ impl External {
         if let Some(endpoint) = self.urls.read().get(url) {
             return Ok(endpoint.clone());
         }
-        let endpoint = self.connect(url, HeaderMap::new(), ClientTls::default(), false)?;
+        let endpoint = self.connect(url, HeaderMap::new(), ClientTls::default(), Target::Url)?;
         let mut urls = self.urls.write();
         if urls.len() >= MAX_HOSTS {
             urls.clear();
@@ -113,7 +126,7 @@ impl External {
             key_pem: text(&t.private_key),
             ..ClientTls::default()
         });
-        self.connect(&endpoint.base_url, headers, tls, true)
+        self.connect(&endpoint.base_url, headers, tls, Target::Named)
             .map_err(|e| format!("HTTPEndpoint {}: {e}", endpoint.name))
     }
 
@@ -122,7 +135,7 @@ impl External {
         base: &str,
         headers: HeaderMap,
         tls: ClientTls,
-        follows: bool,
+        target: Target,
     ) -> Result<Endpoint, String> {
         let uri: Uri = base.parse().map_err(|e| format!("{base:?} is not a valid URL: {e}"))?;
         let host = uri.host().ok_or_else(|| format!("{base:?} has no host"))?.to_owned();
@@ -130,9 +143,12 @@ impl External {
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let dialer = Dialer::new(ClientTls { native_roots: self.roots.clone(), ..tls }, self.tasks.clone());
         let pool = dialer.pool(secure, &host, port)?;
-        let redirects = match url::Url::parse(base) {
-            Ok(url) if follows => Some(Arc::new(Follower::new(url, dialer))),
-            _ => None,
+        let (redirects, limit) = match target {
+            Target::Named => (
+                url::Url::parse(base).ok().map(|url| Arc::new(Follower::new(url, dialer))),
+                ConcurrencyLimit::new(self.max_concurrency),
+            ),
+            Target::Url => (None, self.url_limit.clone()),
         };
         let authority = uri.authority().map_or(host, ToString::to_string);
         Ok(Endpoint {
@@ -143,6 +159,7 @@ impl External {
             pipeline: self.pipeline(),
             pool,
             redirects,
+            limit,
         })
     }
 }
@@ -156,7 +173,8 @@ impl Endpoint {
         }
     }
 
-    /// Calls `<base>/<method>?<query>`.
+    /// Calls `<base>/<method>?<query>`. The concurrency slot is held until the
+    /// answer's body has been read.
     pub async fn call(&self, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
         let fail = |text: String| InvokeError::new(Code::Internal, text);
         let path = dapr_app_channel::request_uri(
@@ -174,6 +192,7 @@ impl Endpoint {
         for (name, value) in &self.headers {
             out.headers_mut().insert(name.clone(), value.clone());
         }
+        let slot = self.limit.slot().await;
         let response = match self.pipeline.chain() {
             None => self.send(out).await.map_err(Into::into),
             Some(chain) => {
@@ -182,16 +201,19 @@ impl Endpoint {
             }
         };
         let response = response.map_err(|e| fail(e.to_string()))?;
-        let (mut parts, body) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
         let content_type = parts.headers.remove(CONTENT_TYPE);
         parts.headers.remove(CONTENT_LENGTH);
+        if let Some(slot) = slot {
+            body = body.guarded(slot);
+        }
         Ok(InvokeResponse {
             status: Status::Http(parts.status.as_u16()),
             headers: parts.headers,
             trailers: HeaderMap::new(),
             content_type,
             type_url: String::new(),
-            body: Body::boxed(body),
+            body,
         })
     }
 }

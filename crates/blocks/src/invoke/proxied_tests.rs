@@ -79,6 +79,7 @@ async fn setup(policies: Policies, script: Vec<Option<(Vec<&'static str>, i32)>>
         internal_port: 1,
         max_message: 1024,
         max_header_list: 1 << 16,
+        max_concurrency: None,
         policies,
         security: None,
         access: None,

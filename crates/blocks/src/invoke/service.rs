@@ -42,6 +42,9 @@ pub struct Options {
     pub max_message: usize,
     /// Largest header list between sidecars in bytes.
     pub max_header_list: u32,
+    /// Calls at once to each external service (`--app-max-concurrency`);
+    /// `None` for no limit.
+    pub max_concurrency: Option<usize>,
     pub policies: Policies,
     /// How peers are reached; without, or with mTLS off, in the clear.
     pub security: Option<Security>,
@@ -149,7 +152,7 @@ impl InvokeService {
             address: options.host_address.clone(),
             hostname: options.hostname.clone(),
         };
-        let external = External::new(options.tasks.clone());
+        let external = External::new(options.max_concurrency, options.tasks.clone());
         Self(Arc::new(Inner {
             options,
             external,
