@@ -13,6 +13,7 @@ mod fuzz;
 mod map;
 mod test;
 
+use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
 type Task = fn(&[String]) -> anyhow::Result<()>;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            let _ = writeln!(stderr(), "{error:#}");
             ExitCode::FAILURE
         }
     }
@@ -42,7 +43,7 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
     let help = arguments.iter().any(|argument| argument == "--help" || argument == "-h");
     if let Some((_, task, usage)) = TASKS.iter().find(|(name, ..)| *name == wanted) {
         if help {
-            println!("{usage}");
+            explain(usage);
             return Ok(());
         }
         return task(&arguments[1..]);
@@ -50,8 +51,13 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
     let usages: Vec<_> = TASKS.iter().map(|(_, _, usage)| *usage).collect();
     let usage = format!("usage: cargo xtask TASK\n\n{}", usages.join("\n"));
     if help {
-        println!("{usage}");
+        explain(&usage);
         return Ok(());
     }
     anyhow::bail!("{usage}")
+}
+
+/// A reader that has gone (`--help | head -1`) is no failure.
+fn explain(usage: &str) {
+    let _ = writeln!(stdout(), "{usage}");
 }

@@ -1,9 +1,12 @@
 //! Status lines: talk for people, or one JSON object a line (cli.md §1.3).
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::SystemTime;
 
+// A reader that has gone is no reason to end: the processes that the command
+// started still have to be stopped.
+pub(crate) use dapr_flags::output::{stderr, stdout};
 use dapr_gocompat::json::escape_str;
 use dapr_gocompat::time::rfc3339_nano;
 
@@ -85,17 +88,6 @@ impl Say {
     pub fn failure(self, message: impl Display) {
         self.err(Level::Failure, message);
     }
-}
-
-/// Writes to stdout at once. A reader that went away is no reason to end: the
-/// processes that the command started still have to be stopped.
-pub(crate) fn stdout(text: &str) {
-    let mut stream = std::io::stdout().lock();
-    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
-}
-
-pub(crate) fn stderr(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Emphasis for a terminal; plain text elsewhere.

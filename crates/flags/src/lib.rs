@@ -2,10 +2,12 @@
 //! error text and shell completion in the format that scripts, SDKs and other
 //! tools match on (cli.md §1.2, runtime.md §1).
 //!
-//! The crate must not know any program: no flag of Dapr is named here, nothing
-//! is printed, no environment is read and no state is kept between calls.
+//! The crate must not know any program: no flag of Dapr is named here,
+//! reading flags prints nothing and reads no environment, and no state is kept
+//! between calls.
 //! Entry types: [`Flag`] and [`FlagSet`] for one list of flags, [`Command`] for
-//! a tree of commands, [`completion`] for the shell scripts.
+//! a tree of commands, [`completion`] for the shell scripts, [`output`] for what
+//! a program answers on its terminal.
 #![forbid(unsafe_code)]
 
 mod command;
@@ -14,6 +16,7 @@ mod error;
 mod flag;
 mod help;
 mod matches;
+pub mod output;
 mod parse;
 mod set;
 mod suggest;

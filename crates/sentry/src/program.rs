@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use dapr_flags::FlagError;
+use dapr_flags::{FlagError, output};
 use dapr_kernel::Shutdown;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_kubernetes::{Client, ClusterConfig};
@@ -49,11 +49,11 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let matches = match options::parse(args, &env) {
         Ok(matches) => matches,
         Err(FlagError::Help) => {
-            eprint!("{}{LESSON}", usage());
+            output::stderr(&format!("{}{LESSON}", usage()));
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("{error}\n{}", usage());
+            output::stderr(&format!("{error}\n{}\n", usage()));
             return ExitCode::from(USAGE);
         }
     };

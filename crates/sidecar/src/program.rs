@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use dapr_components::registry::Registry;
+use dapr_flags::output;
 use dapr_kernel::Shutdown;
 use dapr_kernel::workers::Workers;
 use dapr_telemetry::logging::{LogHandle, LogOptions};
@@ -28,16 +29,16 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let matches = match options::parse(args) {
         Ok(matches) => matches,
         Err(dapr_flags::FlagError::Help) => {
-            eprint!("{}", usage());
+            output::stderr(&usage());
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("{error}\n{}", usage());
+            output::stderr(&format!("{error}\n{}\n", usage()));
             return ExitCode::from(USAGE);
         }
     };
     for warning in matches.warnings() {
-        eprintln!("{warning}");
+        output::stderr(&format!("{warning}\n"));
     }
     let log = match options::log_settings(&matches).map(|s| install(&s)) {
         Ok(Ok(log)) => log,
@@ -46,21 +47,21 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     };
     match options::resolve(&matches, &|name| std::env::var(name).ok()) {
         Ok(Request::Help) => {
-            eprint!("{}", usage());
+            output::stderr(&usage());
             ExitCode::SUCCESS
         }
         Ok(Request::Version) => {
-            println!("{VERSION}");
+            output::stdout(&format!("{VERSION}\n"));
             ExitCode::SUCCESS
         }
         Ok(Request::BuildInfo) => {
-            println!("Version: {VERSION}\nGit Commit: \nGit Version: ");
+            output::stdout(&format!("Version: {VERSION}\nGit Commit: \nGit Version: \n"));
             ExitCode::SUCCESS
         }
         Ok(Request::Wait { http_port }) => wait::until_outbound_ready(http_port),
         Ok(Request::Run(options)) => start(*options, &log),
         Err(OptionsError::Flag(error)) => {
-            eprintln!("{error}");
+            output::stderr(&format!("{error}\n"));
             ExitCode::from(USAGE)
         }
         Err(OptionsError::Invalid(message)) => {

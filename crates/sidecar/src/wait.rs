@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use dapr_flags::output;
 use dapr_kernel::Shutdown;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_transport::Body;
@@ -19,9 +20,9 @@ pub fn until_outbound_ready(http_port: u16) -> ExitCode {
     let Ok(runtime) = runtime else { return ExitCode::SUCCESS };
     let ready = runtime.block_on(async { tokio::time::timeout(PATIENCE, poll(http_port)).await.is_ok() });
     if ready {
-        eprintln!("Dapr is outbound-ready!");
+        output::stderr("Dapr is outbound-ready!\n");
     } else {
-        eprintln!("timeout waiting for Dapr to become outbound ready");
+        output::stderr("timeout waiting for Dapr to become outbound ready\n");
     }
     ExitCode::SUCCESS
 }
@@ -29,7 +30,7 @@ pub fn until_outbound_ready(http_port: u16) -> ExitCode {
 async fn poll(port: u16) {
     let destination = Destination::tcp(format!("localhost:{port}"), REQUEST_LIMIT);
     let pool = Http1Pool::new(destination, Http1Options::default(), TaskGroup::new(Shutdown::new()));
-    eprintln!("waiting for Dapr outbound on port {port}");
+    output::stderr(&format!("waiting for Dapr outbound on port {port}\n"));
     while !tokio::time::timeout(REQUEST_LIMIT, ask(&pool, port)).await.unwrap_or(false) {
         tokio::time::sleep(PAUSE).await;
     }
