@@ -2,6 +2,7 @@
 //! (api.md §7.9). Redirects of URL targets and applications are answers.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 
@@ -20,7 +21,8 @@ use url::Url;
 
 use super::external::{DIAL_TIMEOUT, MAX_HOSTS};
 
-const MAX_REDIRECTS: usize = 10;
+/// The first call included; Go's text counts the redirect that is not followed.
+const MAX_CALLS: usize = 10;
 /// How much of a redirect's own body is read so that its connection stays.
 const BODY_LIMIT: u64 = 2 << 10;
 /// Not for other hosts.
@@ -94,6 +96,7 @@ impl Follower {
     {
         let here = self.base.join(&request.uri().to_string()).unwrap_or_else(|_| self.base.clone());
         let next = Next {
+            asked: request.method().clone(),
             verb: request.method().clone(),
             headers: request.headers().clone(),
             bodiless: request.body().length() == Some(0),
@@ -107,21 +110,19 @@ impl Follower {
 
     async fn follow(&self, mut next: Next, first: Response<Body>) -> Result<Response<Body>, ClientError> {
         let mut response = first;
-        for _ in 0..MAX_REDIRECTS {
+        for _ in 1..MAX_CALLS {
             let Some(location) = next.wants(&response) else { return Ok(response) };
-            let location =
-                next.turn(location, response.status()).map_err(|e| ClientError::Broken(e.into()))?;
+            let location = next.turn(location, response.status())?;
             response.into_body().drain(BODY_LIMIT).await;
-            let pool = self.pool(&location).map_err(|e| ClientError::Broken(e.into()))?;
-            let request = next.request().map_err(|e| ClientError::Broken(e.into()))?;
-            response = pool.send(request).await?;
+            let pool = self.pool(&location).map_err(|e| next.failed(location.as_str(), e))?;
+            let request = next.request().map_err(|e| next.failed(location.as_str(), e))?;
+            response = pool.send(request).await.map_err(|e| next.failed(location.as_str(), e))?;
         }
         match next.wants(&response) {
             None => Ok(response),
-            Some(_) => {
-                let (verb, url) = (next.verb_text(), next.here.as_str());
-                let text = format!("{verb} {url:?}: stopped after {MAX_REDIRECTS} redirects");
-                Err(ClientError::Broken(text.into()))
+            Some(location) => {
+                let location = String::from_utf8_lossy(location.as_bytes());
+                Err(next.failed(&location, format_args!("stopped after {MAX_CALLS} redirects")))
             }
         }
     }
@@ -146,6 +147,8 @@ impl Follower {
 
 /// The request that the next redirect would make.
 struct Next {
+    /// What the caller asked for.
+    asked: Method,
     verb: Method,
     headers: HeaderMap,
     /// Whether the request can be repeated: a body has been sent and is gone.
@@ -166,12 +169,15 @@ impl Next {
     }
 
     /// Becomes the request to `location`.
-    fn turn(&mut self, location: &HeaderValue, status: StatusCode) -> Result<Url, String> {
+    fn turn(&mut self, location: &HeaderValue, status: StatusCode) -> Result<Url, ClientError> {
         let text = String::from_utf8_lossy(location.as_bytes());
-        let target =
-            self.here.join(&text).map_err(|e| format!("failed to parse Location header {text:?}: {e}"))?;
+        let target = self.here.join(&text).map_err(|e| {
+            let reason = format_args!("failed to parse Location header {text:?}: {e}");
+            self.failed(self.here.as_str(), reason)
+        })?;
         if !matches!(target.scheme(), "http" | "https") {
-            return Err(format!("unsupported protocol scheme {:?}", target.scheme()));
+            let reason = format_args!("unsupported protocol scheme {:?}", target.scheme());
+            return Err(self.failed(target.as_str(), reason));
         }
         if matches!(status.as_u16(), 301..=303) {
             if !matches!(self.verb, Method::GET | Method::HEAD) {
@@ -211,11 +217,10 @@ impl Next {
         Ok(Request::from_parts(parts, Body::empty()))
     }
 
-    /// As Go's client begins its errors: `Get`, `Post`.
-    fn verb_text(&self) -> String {
-        let verb = self.verb.as_str();
-        let (first, rest) = verb.split_at(verb.len().min(1));
-        format!("{first}{}", rest.to_lowercase())
+    /// As Go's client words its errors: `Get "<url>": <reason>`.
+    fn failed(&self, url: &str, reason: impl Display) -> ClientError {
+        let (first, rest) = self.asked.as_str().split_at(1);
+        ClientError::Broken(format!("{first}{} {url:?}: {reason}", rest.to_lowercase()).into())
     }
 }
 
@@ -234,7 +239,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_static("secret"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        Next { verb, headers, bodiless, first: here.clone(), here }
+        Next { asked: verb.clone(), verb, headers, bodiless, first: here.clone(), here }
     }
 
     fn answer(status: u16, location: &'static str) -> Response<Body> {
