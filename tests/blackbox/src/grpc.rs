@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -45,6 +45,39 @@ pub fn grpc_frame(message: &[u8]) -> Bytes {
     framed.put_u32(u32::try_from(message.len()).expect("small"));
     framed.put_slice(message);
     framed.freeze()
+}
+
+/// The messages of a body as they come.
+pub(crate) struct Messages {
+    body: Incoming,
+    received: Vec<u8>,
+    pub(crate) trailers: HeaderMap,
+}
+
+impl Messages {
+    pub(crate) fn new(body: Incoming) -> Self {
+        Self { body, received: Vec::new(), trailers: HeaderMap::new() }
+    }
+
+    /// The next message; `None` after the last.
+    pub(crate) async fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(head) = self.received.first_chunk::<5>() {
+                let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+                let end = 5 + usize::try_from(length).expect("small");
+                if self.received.len() >= end {
+                    let message = self.received[5..end].to_vec();
+                    self.received.drain(..end);
+                    return Some(message);
+                }
+            }
+            let frame = timeout(CALL_TIMEOUT, self.body.frame()).await.expect("a message in time")?;
+            match frame.expect("no error").into_data() {
+                Ok(data) => self.received.extend_from_slice(&data),
+                Err(frame) => self.trailers = frame.into_trailers().unwrap_or_default(),
+            }
+        }
+    }
 }
 
 /// One call of the server on a port of this machine; `frames` is everything

@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::grpc::{CALL_TIMEOUT, grpc_frame};
+use crate::grpc::{CALL_TIMEOUT, Messages, grpc_frame};
 
 type Answer = Response<BoxBody<Bytes, hyper::Error>>;
 type OnInvoke = dyn Fn(Bytes) -> Bytes + Send + Sync;
@@ -87,9 +87,7 @@ fn ended(body: BoxBody<Bytes, hyper::Error>, status: u8) -> Answer {
 /// A gRPC call whose messages go and come one by one.
 pub struct GrpcStream {
     requests: Option<mpsc::Sender<Bytes>>,
-    answer: Incoming,
-    received: Vec<u8>,
-    trailers: http::HeaderMap,
+    answer: Messages,
     _connection: JoinSet<()>,
 }
 
@@ -120,9 +118,7 @@ impl GrpcStream {
         let answer = timeout(CALL_TIMEOUT, sender.send_request(request)).await.expect("a head in time");
         Self {
             requests: Some(requests),
-            answer: answer.expect("a head").into_body(),
-            received: Vec::new(),
-            trailers: http::HeaderMap::new(),
+            answer: Messages::new(answer.expect("a head").into_body()),
             _connection: serving,
         }
     }
@@ -139,26 +135,11 @@ impl GrpcStream {
 
     /// The next message; `None` after the last.
     pub async fn next(&mut self) -> Option<Vec<u8>> {
-        loop {
-            if let Some(head) = self.received.first_chunk::<5>() {
-                let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
-                let end = 5 + usize::try_from(length).expect("small");
-                if self.received.len() >= end {
-                    let message = self.received[5..end].to_vec();
-                    self.received.drain(..end);
-                    return Some(message);
-                }
-            }
-            let frame = timeout(CALL_TIMEOUT, self.answer.frame()).await.expect("a message in time")?;
-            match frame.expect("no error").into_data() {
-                Ok(data) => self.received.extend_from_slice(&data),
-                Err(frame) => self.trailers = frame.into_trailers().unwrap_or_default(),
-            }
-        }
+        self.answer.next().await
     }
 
     /// The status, once there are no more messages.
     pub fn code(&self) -> Option<i32> {
-        self.trailers.get("grpc-status")?.to_str().ok()?.parse().ok()
+        self.answer.trailers.get("grpc-status")?.to_str().ok()?.parse().ok()
     }
 }

@@ -29,7 +29,7 @@ pub use component::{SQLITE_RESOLVER, component};
 pub use dapr_test_servers::{Postgresql, Redis, free_port, taken_port};
 pub use grpc::{GrpcAnswer, ask_grpc, ask_grpc_over, grpc_frame, try_grpc};
 pub use grpc_app::{GrpcApp, GrpcStream};
-pub use pluggable::{Pluggable, Refusal};
+pub use pluggable::{ComponentStream, Pluggable, Refusal};
 pub use process::Process;
 pub use scratch::Scratch;
 pub use sentry::Sentry;
