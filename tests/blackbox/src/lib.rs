@@ -25,7 +25,7 @@ mod wait;
 pub use app::{Chunks, FakeApp, Request, Response, respond, respond_json, respond_stream};
 pub use client::{Answer, Client};
 pub use collector::{Collector, Span, call_grpc};
-pub use component::{SQLITE_RESOLVER, component};
+pub use component::{SQLITE_RESOLVER, component, component_document};
 pub use dapr_test_servers::{Postgresql, Redis, free_port, taken_port};
 pub use grpc::{GrpcAnswer, ask_grpc, ask_grpc_over, grpc_frame, try_grpc};
 pub use grpc_app::{GrpcApp, GrpcStream};

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use dapr_blackbox::{Options, Scratch, Sidecar, component, eventually, free_port, taken_port};
+use dapr_blackbox::{
+    Options, Scratch, Sidecar, component, component_document, eventually, free_port, taken_port,
+};
 use http::Method;
 use serde_json::json;
 
@@ -85,10 +87,10 @@ async fn malformed_yaml() {
 #[tokio::test]
 async fn component_that_may_fail() {
     let scratch = Scratch::new("bad-input");
-    let manifest = component("orders-db", "state.nosuch", &json!({}))
-        .replace("\"version\"", "\"ignoreErrors\":true,\"version\"");
+    let mut manifest = component_document("orders-db", "state.nosuch", &json!({}));
+    manifest["spec"]["ignoreErrors"] = json!(true);
     let sound = component("store", "state.in-memory", &json!({}));
-    let resources = scratch.resources("resources", &[&manifest, &sound]);
+    let resources = scratch.resources("resources", &[&manifest.to_string(), &sound]);
     let sidecar = Sidecar::start(&scratch, Options::new("bad-input").resources(resources)).await;
     let answer = sidecar.client.get("/v1.0/state/orders-db/k").await.expect(400);
     assert!(answer.text().contains("orders-db"), "{}", answer.text());

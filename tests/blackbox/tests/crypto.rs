@@ -2,21 +2,15 @@
 //! where it is stored.
 #![forbid(unsafe_code)]
 
-use dapr_blackbox::{Answer, Client, Options, Scratch, Sidecar};
+use dapr_blackbox::{Answer, Client, Options, Scratch, Sidecar, component, component_document};
 use http::Method;
 use serde_json::{Value, json};
 
 const KEY: &str = "BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU";
 
-fn component(name: &str, kind: &str, metadata: Value) -> String {
-    json!({
-        "apiVersion": "dapr.io/v1alpha1",
-        "kind": "Component",
-        "metadata": {"name": name},
-        "spec": {"type": kind, "version": "v1", "metadata": metadata},
-        "auth": {"secretStore": if kind.starts_with("state.") { "secrets" } else { "" }},
-    })
-    .to_string()
+fn with_secrets(mut component: Value) -> String {
+    component["auth"] = json!({"secretStore": "secrets"});
+    component.to_string()
 }
 
 async fn call(client: &Client, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
@@ -33,8 +27,8 @@ async fn documents_come_back_whatever_their_length() {
     let resources = scratch.resources(
         "resources",
         &[
-            &component("folder", "crypto.dapr.localstorage", json!([{"name": "path", "value": keys}])),
-            &component("set", "crypto.dapr.jwks", json!([{"name": "jwks", "value": set}])),
+            &component("folder", "crypto.dapr.localstorage", &json!({"path": keys})),
+            &component("set", "crypto.dapr.jwks", &json!({"jwks": set})),
         ],
     );
     let sidecar = Sidecar::start(&scratch, Options::new("crypto").resources(resources)).await;
@@ -92,22 +86,16 @@ async fn state_is_encrypted_with_keys_that_can_be_rotated() {
     let secrets = scratch.write("secrets.json", &secrets);
     let database = scratch.path().join("state.db");
     let store = |name: &str, keys: &[(&str, &str)]| {
-        let mut metadata = vec![
-            json!({"name": "connectionString", "value": database}),
-            json!({"name": "keyPrefix", "value": "none"}),
-        ];
-        metadata
-            .extend(keys.iter().map(|(key, secret)| json!({"name": key, "secretKeyRef": {"name": secret}})));
-        component(name, "state.sqlite", metadata.into())
+        let mut metadata = json!({"connectionString": database, "keyPrefix": "none"});
+        for (key, secret) in keys {
+            metadata[key] = json!({"secretKeyRef": {"name": secret}});
+        }
+        with_secrets(component_document(name, "state.sqlite", &metadata))
     };
     let resources = scratch.resources(
         "resources",
         &[
-            &component(
-                "secrets",
-                "secretstores.local.file",
-                json!([{"name": "secretsFile", "value": secrets}]),
-            ),
+            &component("secrets", "secretstores.local.file", &json!({"secretsFile": secrets})),
             &store("before", &[("primaryEncryptionKey", "old")]),
             &store("after", &[("primaryEncryptionKey", "new"), ("secondaryEncryptionKey", "old")]),
             &store("stranger", &[("primaryEncryptionKey", "new")]),
@@ -142,16 +130,12 @@ async fn a_key_that_is_none_stops_the_component() {
     let resources = scratch.resources(
         "resources",
         &[
-            &component(
-                "secrets",
-                "secretstores.local.file",
-                json!([{"name": "secretsFile", "value": secrets}]),
-            ),
-            &component(
+            &component("secrets", "secretstores.local.file", &json!({"secretsFile": secrets})),
+            &with_secrets(component_document(
                 "store",
                 "state.in-memory",
-                json!([{"name": "primaryEncryptionKey", "secretKeyRef": {"name": "key"}}]),
-            ),
+                &json!({"primaryEncryptionKey": {"secretKeyRef": {"name": "key"}}}),
+            )),
         ],
     );
     let mut sidecar = Sidecar::spawn(&scratch, Options::new("badkey").resources(resources));

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dapr_blackbox::{
-    FakeApp, Options, Request, Response, Scratch, Sidecar, eventually, respond, respond_json,
+    FakeApp, Options, Request, Response, Scratch, Sidecar, component, eventually, respond, respond_json,
 };
 use http::Method;
 use parking_lot::Mutex;
@@ -18,16 +18,8 @@ use serde_json::{Value, json};
 
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(20);
 
-fn component(name: &str, kind: &str, metadata: &[(&str, &str)]) -> String {
-    let metadata: Vec<_> =
-        metadata.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    json!({
-        "apiVersion": "dapr.io/v1alpha1",
-        "kind": "Component",
-        "metadata": {"name": name},
-        "spec": {"type": format!("middleware.http.{kind}"), "version": "v1", "metadata": metadata},
-    })
-    .to_string()
+fn middleware(name: &str, kind: &str, metadata: &Value) -> String {
+    component(name, &format!("middleware.http.{kind}"), metadata)
 }
 
 /// A Configuration with (name, type) in either pipeline.
@@ -102,10 +94,10 @@ const METHOD: &str = "/v1.0/invoke/app/method/m";
 #[tokio::test]
 async fn both_pipelines_run_in_order_and_skip_what_is_missing() {
     let components = [
-        component("first", "routeralias", &[("routes", r#"{"/short/{id}": "/middle"}"#)]),
-        component("second", "routeralias", &[("routes", &format!(r#"{{"/middle": "{METHOD}"}}"#))]),
-        component("loud", "uppercase", &[]),
-        component("louder", "uppercase", &[("direction", "response")]),
+        middleware("first", "routeralias", &json!({"routes": r#"{"/short/{id}": "/middle"}"#})),
+        middleware("second", "routeralias", &json!({"routes": format!(r#"{{"/middle": "{METHOD}"}}"#)})),
+        middleware("loud", "uppercase", &json!({})),
+        middleware("louder", "uppercase", &json!({"direction": "response"})),
     ];
     let api = [("first", "routeralias"), ("gone", "routeralias"), ("second", "routeralias")];
     let app = [("loud", "uppercase"), ("louder", "uppercase"), ("loud", "nosuch")];
@@ -124,7 +116,8 @@ async fn a_middleware_that_is_added_later_joins_its_pipeline() {
     let setup = Setup::start(&[], &[], &[("loud", "uppercase")]).await;
     let body = async || setup.invoke(METHOD, &[], "text").await.expect(200).json()["body"].clone();
     assert_eq!(body().await, "text");
-    std::fs::write(setup.folder.join("later.yaml"), component("loud", "uppercase", &[])).expect("written");
+    std::fs::write(setup.folder.join("later.yaml"), middleware("loud", "uppercase", &json!({})))
+        .expect("written");
     eventually("the body is loud", RELOAD_TIMEOUT, || async {
         let body = body().await;
         if body == "TEXT" { Ok(()) } else { Err(body.to_string()) }
@@ -134,7 +127,7 @@ async fn a_middleware_that_is_added_later_joins_its_pipeline() {
 
 #[tokio::test]
 async fn a_guard_that_is_replaced_leaves_no_gap() {
-    let rule = |rule: &str| component("guard", "routerchecker", &[("rule", rule)]);
+    let rule = |rule: &str| middleware("guard", "routerchecker", &json!({"rule": rule}));
     let setup = Setup::start(&[rule("healthz")], &[("guard", "routerchecker")], &[]).await;
     let mut files = std::fs::read_dir(&setup.folder).expect("a folder");
     let file = files.next().expect("a file").expect("read").path();
@@ -160,7 +153,7 @@ async fn a_guard_that_is_replaced_leaves_no_gap() {
 
 #[tokio::test]
 async fn callers_are_limited() {
-    let components = [component("limit", "ratelimit", &[("maxRequestsPerSecond", "1")])];
+    let components = [middleware("limit", "ratelimit", &json!({"maxRequestsPerSecond": "1"}))];
     let setup = Setup::start(&components, &[("limit", "ratelimit")], &[]).await;
     let mut refused = None;
     for _ in 0..10 {
@@ -230,7 +223,7 @@ async fn only_tokens_of_the_issuer_pass() {
     })
     .await;
     let issuer = issuer.get_or_init(|| format!("http://127.0.0.1:{}", provider.port)).clone();
-    let components = [component("who", "bearer", &[("issuer", &issuer), ("audience", "me")])];
+    let components = [middleware("who", "bearer", &json!({"issuer": issuer, "audience": "me"}))];
     let setup = Setup::spawn(&components, &[("who", "bearer")], &[]).await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let good = signer.token(&json!({"iss": issuer, "aud": "me", "exp": now + 60}));
@@ -266,14 +259,14 @@ async fn the_application_is_called_with_a_token_of_the_component() {
     })
     .await;
     let url = format!("http://127.0.0.1:{}/token", provider.port);
-    let metadata = [
-        ("headerName", "x-token"),
-        ("clientID", "me"),
-        ("clientSecret", "mine"),
-        ("scopes", "a,b"),
-        ("tokenURL", &url),
-    ];
-    let components = [component("token", "oauth2clientcredentials", &metadata)];
+    let metadata = json!({
+        "headerName": "x-token",
+        "clientID": "me",
+        "clientSecret": "mine",
+        "scopes": "a,b",
+        "tokenURL": url,
+    });
+    let components = [middleware("token", "oauth2clientcredentials", &metadata)];
     let setup = Setup::start(&components, &[], &[("token", "oauth2clientcredentials")]).await;
     for _ in 0..3 {
         let sent = setup.invoke(METHOD, &[], "").await.expect(200).json();
@@ -288,15 +281,15 @@ async fn a_browser_is_sent_to_the_provider_and_back() {
         FakeApp::start(|_| async { respond_json(&json!({"access_token": "t", "token_type": "bearer"})) })
             .await;
     let url = format!("http://127.0.0.1:{}/token", provider.port);
-    let metadata = [
-        ("clientID", "me"),
-        ("clientSecret", "mine"),
-        ("authURL", "https://provider.example/login"),
-        ("tokenURL", &url),
-        ("authHeaderName", "x-auth"),
-        ("pathFilter", "/v1.0/invoke/"),
-    ];
-    let setup = Setup::start(&[component("login", "oauth2", &metadata)], &[("login", "oauth2")], &[]).await;
+    let metadata = json!({
+        "clientID": "me",
+        "clientSecret": "mine",
+        "authURL": "https://provider.example/login",
+        "tokenURL": url,
+        "authHeaderName": "x-auth",
+        "pathFilter": "/v1.0/invoke/",
+    });
+    let setup = Setup::start(&[middleware("login", "oauth2", &metadata)], &[("login", "oauth2")], &[]).await;
     let client = &setup.sidecar.client;
     let sent = client.get(METHOD).await.expect(302);
     let location = sent.headers["location"].to_str().unwrap();
@@ -319,8 +312,8 @@ async fn a_browser_is_sent_to_the_provider_and_back() {
 async fn flow_and_routes_are_guarded() {
     let rules = format!(r#"[{{"resource": "POST:{METHOD}", "threshold": 2, "statIntervalInMs": 60000}}]"#);
     let components = [
-        component("flow", "sentinel", &[("appName", "x"), ("flowRules", &rules)]),
-        component("paths", "routerchecker", &[("rule", "^/v1.0/[a-z/]+$")]),
+        middleware("flow", "sentinel", &json!({"appName": "x", "flowRules": rules})),
+        middleware("paths", "routerchecker", &json!({"rule": "^/v1.0/[a-z/]+$"})),
     ];
     let api = [("paths", "routerchecker"), ("flow", "sentinel")];
     let setup = Setup::start(&components, &api, &[]).await;
@@ -340,11 +333,11 @@ allow = {"allow": true, "additional_headers": {"x-user": user}} {
     input.request.path_parts[4] == "m"
 }"#;
     let setup =
-        Setup::start(&[component("policy", "opa", &[("rego", rego)])], &[], &[("policy", "opa")]).await;
+        Setup::start(&[middleware("policy", "opa", &json!({"rego": rego}))], &[], &[("policy", "opa")]).await;
     // The application sees the method alone.
     setup.invoke(&format!("{METHOD}?user=me"), &[], "").await.expect(403);
     let setup =
-        Setup::spawn(&[component("policy", "opa", &[("rego", rego)])], &[("policy", "opa")], &[]).await;
+        Setup::spawn(&[middleware("policy", "opa", &json!({"rego": rego}))], &[("policy", "opa")], &[]).await;
     eventually("the sidecar is ready", RELOAD_TIMEOUT, || async {
         match setup.sidecar.client.try_send(Method::GET, METHOD, &[], "").await {
             Ok(answer) if answer.status == 403 => Ok(()),
@@ -382,7 +375,7 @@ async fn a_guest_works_on_requests_and_answers() {
     let wasm = files.path().join("guest.wasm");
     std::fs::write(&wasm, wat::parse_str(GUEST).expect("a module")).expect("written");
     let url = format!("file://{}", wasm.display());
-    let components = [component("guest", "wasm", &[("url", &url), ("guestConfig", "settings")])];
+    let components = [middleware("guest", "wasm", &json!({"url": url, "guestConfig": "settings"}))];
     let setup = Setup::start(&components, &[], &[("guest", "wasm")]).await;
     for _ in 0..3 {
         let text = setup.invoke(METHOD, &[], "body").await.expect(200).text();
@@ -401,17 +394,17 @@ async fn refused(manifest: &str) -> String {
 #[tokio::test]
 async fn mistakes_are_named() {
     for (kind, metadata, expected) in [
-        ("nosuch", &[][..], "HTTP middleware middleware.http.nosuch/v1 has not been registered"),
-        ("bearer", &[("audience", "x")], "metadata property 'issuer' is required"),
-        ("routerchecker", &[("rule", "(")], "failed to compile rule regexp: "),
-        ("routeralias", &[("routes", "[]")], "failed to decode 'routes' property as JSON or YAML: "),
-        ("ratelimit", &[("maxRequestsPerSecond", "-1")], "maxRequestsPerSecond must be a positive value"),
-        ("oauth2clientcredentials", &[], "metadata errors: Parameter 'headerName' needs to be set. "),
-        ("opa", &[("rego", "no policy")], ""),
-        ("wasm", &[("url", "guest.wasm")], "wasm: failed to parse metadata: invalid URL: guest.wasm"),
-        ("sentinel", &[("flowRules", "x")], "fail to load sentinel flow rules 'x': "),
+        ("nosuch", json!({}), "HTTP middleware middleware.http.nosuch/v1 has not been registered"),
+        ("bearer", json!({"audience": "x"}), "metadata property 'issuer' is required"),
+        ("routerchecker", json!({"rule": "("}), "failed to compile rule regexp: "),
+        ("routeralias", json!({"routes": "[]"}), "failed to decode 'routes' property as JSON or YAML: "),
+        ("ratelimit", json!({"maxRequestsPerSecond": "-1"}), "maxRequestsPerSecond must be a positive value"),
+        ("oauth2clientcredentials", json!({}), "metadata errors: Parameter 'headerName' needs to be set. "),
+        ("opa", json!({"rego": "no policy"}), ""),
+        ("wasm", json!({"url": "guest.wasm"}), "wasm: failed to parse metadata: invalid URL: guest.wasm"),
+        ("sentinel", json!({"flowRules": "x"}), "fail to load sentinel flow rules 'x': "),
     ] {
-        let output = refused(&component("mw", kind, metadata)).await;
+        let output = refused(&middleware("mw", kind, &metadata)).await;
         let prefix = format!(
             "[CREATE_COMPONENT_FAILURE]: creation error occurred for mw (middleware.http.{kind}/v1): process component mw error: "
         );

@@ -5,7 +5,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dapr_blackbox::{
-    Client, FakeApp, Options, Redis, Request, Response, Scratch, Sidecar, eventually, respond, respond_json,
+    Client, FakeApp, Options, Redis, Request, Response, Scratch, Sidecar, component, eventually, respond,
+    respond_json,
 };
 use http::Method;
 use parking_lot::Mutex;
@@ -14,18 +15,6 @@ use serde_json::{Value, json};
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Published in the tests with a killed subscriber.
 const MESSAGES: u64 = 300;
-
-fn component(kind: &str, metadata: &[(&str, &str)]) -> String {
-    let metadata: Vec<_> =
-        metadata.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    json!({
-        "apiVersion": "dapr.io/v1alpha1",
-        "kind": "Component",
-        "metadata": {"name": "bus"},
-        "spec": {"type": kind, "version": "v1", "metadata": metadata},
-    })
-    .to_string()
-}
 
 /// The data of every delivery and how often it came.
 type Inbox = Arc<Mutex<BTreeMap<u64, usize>>>;
@@ -166,21 +155,17 @@ impl Bus {
 fn sqlite() -> Bus {
     let scratch = Scratch::new("pubsub");
     let file = scratch.path().join("bus.db");
-    let metadata = [("connectionString", file.to_str().expect("UTF-8")), ("redeliverInterval", "2s")];
-    let manifest = component("pubsub.sqlite", &metadata);
+    let metadata = json!({"connectionString": file, "redeliverInterval": "2s"});
+    let manifest = component("bus", "pubsub.sqlite", &metadata);
     Bus { scratch, manifest }
 }
 
 async fn redis() -> (Bus, Redis) {
     let scratch = Scratch::new("pubsub");
     let server = Redis::start().await;
-    let metadata = [
-        ("redisHost", server.address()),
-        ("processingTimeout", "2s".into()),
-        ("redeliverInterval", "1s".into()),
-    ];
-    let metadata: Vec<_> = metadata.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let manifest = component("pubsub.redis", &metadata);
+    let metadata =
+        json!({"redisHost": server.address(), "processingTimeout": "2s", "redeliverInterval": "1s"});
+    let manifest = component("bus", "pubsub.redis", &metadata);
     (Bus { scratch, manifest }, server)
 }
 

@@ -5,22 +5,14 @@
 use std::{fs, os::unix::fs::symlink, path::Path, sync::Arc, time::Duration};
 
 use dapr_blackbox::{
-    Client, FakeApp, Options, Redis, Scratch, Sidecar, eventually, free_port, respond, respond_json,
+    Client, FakeApp, Options, Redis, Scratch, Sidecar, component, component_document, eventually, free_port,
+    respond, respond_json,
 };
 use http::Method;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(30);
-
-fn component(name: &str, kind: &str, metadata: &[(&str, &str)]) -> Value {
-    let metadata: Vec<_> =
-        metadata.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    json!({
-        "apiVersion": "dapr.io/v1alpha1", "kind": "Component", "metadata": {"name": name},
-        "spec": {"type": kind, "version": "v1", "metadata": metadata},
-    })
-}
 
 /// Replaces a file as editors do: written elsewhere, then renamed over it.
 fn replace(folder: &Path, name: &str, text: &str) {
@@ -55,15 +47,15 @@ async fn components_come_change_and_go() {
     let mut sidecar = Sidecar::start(&scratch, Options::new("reload").resources(&folder)).await;
     let client = sidecar.client.clone();
     expect_loaded(&client, &[]).await;
-    replace(&folder, "a.yaml", &component("a", "state.in-memory", &[]).to_string());
+    replace(&folder, "a.yaml", &component("a", "state.in-memory", &json!({})));
     expect_loaded(&client, &["a"]).await;
     client.post("/v1.0/state/a", &json!([{"key": "k", "value": 1}])).await.expect(204);
     // Another name in the same file.
-    replace(&folder, "a.yaml", &component("b", "state.in-memory", &[]).to_string());
+    replace(&folder, "a.yaml", &component("b", "state.in-memory", &json!({})));
     expect_loaded(&client, &["b"]).await;
     // Deleted and created again, as some editors do.
     fs::remove_file(folder.join("a.yaml")).unwrap();
-    fs::write(folder.join("a.yaml"), component("b", "pubsub.in-memory", &[]).to_string()).unwrap();
+    fs::write(folder.join("a.yaml"), component("b", "pubsub.in-memory", &json!({}))).unwrap();
     eventually("the type follows", LIMIT, || async {
         let all = client.get("/v1.0/metadata").await.json()["components"].clone();
         if all[0]["type"] == "pubsub.in-memory" { Ok(()) } else { Err(all.to_string()) }
@@ -72,23 +64,23 @@ async fn components_come_change_and_go() {
     // Files that are none, a document that cannot be read, another that can.
     fs::write(folder.join("notes.txt"), "hello").unwrap();
     replace(&folder, "c.yaml", "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {name: [\n");
-    replace(&folder, "d.yaml", &component("d", "state.in-memory", &[]).to_string());
+    replace(&folder, "d.yaml", &component("d", "state.in-memory", &json!({})));
     expect_loaded(&client, &["b", "d"]).await;
     assert!(sidecar.process.output().contains("c.yaml"), "{}", sidecar.process.tail());
     // A broken edit of a loaded one takes it away, as in Dapr; the repair brings it back.
     replace(&folder, "d.yaml", "kind: [");
     expect_loaded(&client, &["b"]).await;
-    replace(&folder, "d.yaml", &component("d", "state.in-memory", &[]).to_string());
+    replace(&folder, "d.yaml", &component("d", "state.in-memory", &json!({})));
     expect_loaded(&client, &["b", "d"]).await;
     // Failures that are ignored, and one that is not.
-    let mut broken = component("d", "state.sqlite", &[]);
+    let mut broken = component_document("d", "state.sqlite", &json!({}));
     broken["spec"]["ignoreErrors"] = json!(true);
     replace(&folder, "d.yaml", &broken.to_string());
     expect_loaded(&client, &["b"]).await;
     let missing = client.get("/v1.0/metadata").await.json()["unavailableComponents"].clone();
     assert_eq!((&missing[0]["name"], &missing[0]["state"]), (&json!("d"), &json!("FAILED")), "{missing}");
     assert_eq!(client.get("/v1.0/healthz").await.headers["dapr-unavailable-components"], "d");
-    replace(&folder, "d.yaml", &component("d", "state.unknown", &[]).to_string());
+    replace(&folder, "d.yaml", &component("d", "state.unknown", &json!({})));
     let output = sidecar.failed().await;
     assert!(output.contains("couldn't find state store state.unknown/v1"), "{output}");
 }
@@ -103,7 +95,7 @@ async fn the_feature_can_be_off() {
     );
     let options = Options::new("still").resources(&folder).config(config);
     let sidecar = Sidecar::start(&scratch, options).await;
-    replace(&folder, "a.yaml", &component("a", "state.in-memory", &[]).to_string());
+    replace(&folder, "a.yaml", &component("a", "state.in-memory", &json!({})));
     tokio::time::sleep(Duration::from_millis(500)).await;
     expect_loaded(&sidecar.client, &[]).await;
     // A hang-up reads everything again.
@@ -120,7 +112,7 @@ async fn linked_folders_are_followed() {
     for (version, names) in [("..1", ["a"].as_slice()), ("..2", &["a", "b"])] {
         fs::create_dir_all(mounted.join(version)).unwrap();
         for name in names {
-            let text = component(name, "state.in-memory", &[("version", version)]).to_string();
+            let text = component(name, "state.in-memory", &json!({"version": version}));
             fs::write(mounted.join(version).join(format!("{name}.yaml")), text).unwrap();
         }
     }
@@ -135,11 +127,11 @@ async fn linked_folders_are_followed() {
     symlink("..data/b.yaml", mounted.join("b.yaml")).unwrap();
     expect_loaded(&sidecar.client, &["a", "b"]).await;
     // The folder itself is a link, too, and now leads elsewhere.
-    let other = scratch.resources("other", &[&component("c", "state.in-memory", &[]).to_string()]);
+    let other = scratch.resources("other", &[&component("c", "state.in-memory", &json!({}))]);
     symlink(&other, scratch.path().join("next")).unwrap();
     fs::rename(scratch.path().join("next"), &folder).unwrap();
     expect_loaded(&sidecar.client, &["c"]).await;
-    fs::write(other.join("d.yaml"), component("d", "state.in-memory", &[]).to_string()).unwrap();
+    fs::write(other.join("d.yaml"), component("d", "state.in-memory", &json!({}))).unwrap();
     expect_loaded(&sidecar.client, &["c", "d"]).await;
     sidecar.stop().await;
 }
@@ -160,7 +152,7 @@ async fn references_wait_for_their_secret_store() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     expect_loaded(&sidecar.client, &[]).await;
     let path = secrets.to_str().unwrap();
-    let store = component("vault", "secretstores.local.file", &[("secretsFile", path)]);
+    let store = component("vault", "secretstores.local.file", &json!({"secretsFile": path}));
     fs::write(folder.join("b.yaml"), store.to_string()).unwrap();
     expect_loaded(&sidecar.client, &["files", "vault"]).await;
     sidecar.stop().await;
@@ -235,8 +227,8 @@ async fn a_bus_in_redis_is_swapped_under_load() {
     let address = redis.address();
     let manifest = |round: u32| {
         let concurrency = (10 + round).to_string();
-        let metadata = [("redisHost", address.as_str()), ("concurrency", concurrency.as_str())];
-        component("bus", "pubsub.redis", &metadata).to_string()
+        let metadata = json!({"redisHost": address, "concurrency": concurrency});
+        component("bus", "pubsub.redis", &metadata)
     };
     swap_bus_under_load(&scratch, manifest, 600).await;
 }
@@ -244,8 +236,7 @@ async fn a_bus_in_redis_is_swapped_under_load() {
 #[tokio::test]
 async fn a_bus_in_memory_is_swapped_under_load() {
     let scratch = Scratch::new("swap-memory");
-    let manifest =
-        |round: u32| component("bus", "pubsub.in-memory", &[("round", &round.to_string())]).to_string();
+    let manifest = |round: u32| component("bus", "pubsub.in-memory", &json!({"round": round.to_string()}));
     swap_bus_under_load(&scratch, manifest, 400).await;
 }
 
@@ -255,8 +246,8 @@ async fn a_state_store_is_swapped_under_load() {
     let file = scratch.path().join("state.db");
     let manifest = |round: u32| {
         let timeout = format!("{}s", 20 + round);
-        let metadata = [("connectionString", file.to_str().unwrap()), ("timeout", timeout.as_str())];
-        component("store", "state.sqlite", &metadata).to_string()
+        let metadata = json!({"connectionString": file, "timeout": timeout});
+        component("store", "state.sqlite", &metadata)
     };
     let folder = scratch.resources("resources", &[&manifest(0)]);
     let sidecar = Sidecar::start(&scratch, Options::new("swap").resources(&folder)).await;
@@ -281,7 +272,7 @@ async fn a_state_store_is_swapped_under_load() {
 async fn subscriptions_come_and_go() {
     let scratch = Scratch::new("reload-subscriptions");
     let app = FakeApp::start(|_| async { respond(200, "") }).await;
-    let folder = scratch.resources("resources", &[&component("bus", "pubsub.in-memory", &[]).to_string()]);
+    let folder = scratch.resources("resources", &[&component("bus", "pubsub.in-memory", &json!({}))]);
     let mut sidecar = Sidecar::start(&scratch, Options::new("subs").app(app.port).resources(&folder)).await;
     let client = sidecar.client.clone();
     let subscription = |topic: &str, matches: &str| {
@@ -314,7 +305,7 @@ async fn subscriptions_come_and_go() {
 #[tokio::test]
 async fn a_restart_in_the_process_refuses_nobody() {
     let scratch = Scratch::new("restart");
-    let folder = scratch.resources("resources", &[&component("s", "state.in-memory", &[]).to_string()]);
+    let folder = scratch.resources("resources", &[&component("s", "state.in-memory", &json!({}))]);
     let sidecar = Sidecar::start(&scratch, Options::new("restart").resources(&folder)).await;
     let (port, id) = (sidecar.http_port, sidecar.process.id());
     let restarts = async {
@@ -360,7 +351,8 @@ async fn a_server_may_come_late() {
     let scratch = Scratch::new("late");
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
-    let mut bus = component("bus", "pubsub.redis", &[("redisHost", &address), ("redisMaxRetries", "1")]);
+    let mut bus =
+        component_document("bus", "pubsub.redis", &json!({"redisHost": address, "redisMaxRetries": "1"}));
     bus["metadata"]["annotations"] = json!({"dapr.io/init-retry": "background"});
     let (app, inbox) = subscriber().await;
     let folder = scratch.resources("resources", &[&bus.to_string()]);
@@ -388,7 +380,7 @@ fn load() -> (u64, u64) {
 async fn a_rolling_restart_loses_nothing() {
     let scratch = Scratch::new("rolling");
     let redis = Redis::start().await;
-    let bus = component("bus", "pubsub.redis", &[("redisHost", &redis.address())]).to_string();
+    let bus = component("bus", "pubsub.redis", &json!({"redisHost": redis.address()}));
     let folder = scratch.resources("resources", &[&bus]);
     let publisher = Sidecar::start(&scratch, Options::new("publisher").resources(&folder)).await;
     let (app, inbox) = subscriber().await;

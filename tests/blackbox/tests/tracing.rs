@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dapr_blackbox::{
-    Collector, FakeApp, Options, Scratch, Sidecar, call_grpc, eventually, free_port, respond, respond_json,
+    Collector, FakeApp, Options, Scratch, Sidecar, call_grpc, component, eventually, free_port, respond,
+    respond_json,
 };
 use http::Method;
 use parking_lot::Mutex;
@@ -25,15 +26,6 @@ fn otlp(port: u16) -> String {
     config(&format!(
         "    samplingRate: '1'\n    otel: {{endpointAddress: '127.0.0.1:{port}', protocol: grpc, isSecure: false, headers: ['x-key=k1']}}\n"
     ))
-}
-
-fn component(name: &str, kind: &str, metadata: &[(&str, &str)]) -> String {
-    let metadata: Vec<_> = metadata.iter().map(|(n, v)| json!({"name": n, "value": v})).collect();
-    json!({
-        "apiVersion": "dapr.io/v1alpha1", "kind": "Component", "metadata": {"name": name},
-        "spec": {"type": kind, "version": "v1", "metadata": metadata},
-    })
-    .to_string()
 }
 
 /// A sampled context of a caller that no other has.
@@ -97,9 +89,9 @@ async fn traces_are_whole_over_otlp() {
     let resources = scratch.resources(
         "a",
         &[
-            &component("store", "state.in-memory", &[]),
-            &component("bus", "pubsub.in-memory", &[]),
-            &component("out", "bindings.http", &[("url", &url)]),
+            &component("store", "state.in-memory", &json!({})),
+            &component("bus", "pubsub.in-memory", &json!({})),
+            &component("out", "bindings.http", &json!({"url": url})),
         ],
     );
     let file = scratch.write("config.yaml", &otlp(collector.port));
@@ -194,7 +186,7 @@ async fn input_bindings_begin_traces_and_zipkin_gets_them() {
         collector.port
     );
     let file = scratch.write("config.yaml", &config(&tracing));
-    let tick = component("tick", "bindings.cron", &[("schedule", "@every 1s"), ("direction", "input")]);
+    let tick = component("tick", "bindings.cron", &json!({"schedule": "@every 1s", "direction": "input"}));
     let options =
         Options::new("ticker").app(app.port).resources(scratch.resources("r", &[&tick])).config(file);
     let sidecar = Sidecar::start(&scratch, options.env("OTEL_BSP_SCHEDULE_DELAY", "100")).await;
