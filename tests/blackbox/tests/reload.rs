@@ -153,7 +153,7 @@ async fn references_wait_for_their_secret_store() {
     expect_loaded(&sidecar.client, &[]).await;
     let path = secrets.to_str().unwrap();
     let store = component("vault", "secretstores.local.file", &json!({"secretsFile": path}));
-    fs::write(folder.join("b.yaml"), store.to_string()).unwrap();
+    fs::write(folder.join("b.yaml"), store).unwrap();
     expect_loaded(&sidecar.client, &["files", "vault"]).await;
     sidecar.stop().await;
 }
