@@ -250,6 +250,18 @@ fn wildcards() {
     }
 }
 
+/// Found by fuzzing: the rule for a parent is met before what is said below it.
+#[test]
+fn a_rule_for_a_parent_decides_what_is_below_it() {
+    let list = list(
+        "deny",
+        vec![operation("/secret/**", &["*"], "deny"), operation("/secret", &["*"], "allow")],
+        Protocol::Http,
+    );
+    assert!(allowed(&list, "/secret/key", "GET", Protocol::Http));
+    assert!(allowed(&list, "secret", "GET", Protocol::Http));
+}
+
 #[test]
 fn a_star_matches_as_little_or_as_much_as_needed() {
     for (pattern, text, expected) in [
