@@ -232,8 +232,7 @@ impl InvokeService {
         if policy.is_none() {
             return self.invoke_once(target, request).await;
         }
-        // Boxed: the usual call needs no room for it.
-        Box::pin(self.invoke_under(&policy, target, request)).await
+        self.invoke_under(&policy, target, request).await
     }
 
     /// Answers outside 200..=399 are failures to the policy. What cannot be

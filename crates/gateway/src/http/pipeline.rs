@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::call::{Call, Params};
 use super::reply;
-use super::server::{HttpApi, clean, uncleaned};
+use super::server::{HttpApi, cleaned};
 use super::spans::Traced;
 
 /// Sends a request through `chain`; what arrives at its end is routed anew,
@@ -56,11 +56,11 @@ fn to_request(call: Call) -> Result<Request<Body>, http::uri::InvalidUri> {
 
 fn to_call(request: Request<Body>) -> Call {
     let (parts, body) = request.into_parts();
-    let path = clean(parts.uri.path());
+    let (path, uncleaned) = cleaned(parts.uri.path());
     Call {
         method: parts.method,
-        uncleaned: uncleaned(parts.uri.path(), &path),
         path,
+        uncleaned,
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers,
         params: Params::default(),

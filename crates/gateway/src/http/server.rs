@@ -96,11 +96,11 @@ impl HttpApi {
             Ok(traced) => traced,
             Err(refusal) => return refusal,
         };
-        let cleaned = clean(parts.uri.path());
+        let (path, uncleaned) = cleaned(parts.uri.path());
         let mut call = Call {
             method: parts.method,
-            uncleaned: uncleaned(parts.uri.path(), &cleaned),
-            path: cleaned,
+            path,
+            uncleaned,
             query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: parts.headers,
             params: Params::default(),
@@ -245,14 +245,16 @@ fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum()
 }
 
-/// What cleaning would lose: a method that leads out of its place is still a
-/// method (api.md §7.3).
-pub(super) fn uncleaned(escaped: &str, cleaned: &str) -> Option<String> {
-    (escaped != cleaned).then(|| escaped.to_owned())
+/// The cleaned path, and the path as it was if cleaning changed it: a method
+/// that leads out of its place is still a method (api.md §7.3).
+pub(super) fn cleaned(escaped: &str) -> (String, Option<String>) {
+    let path = clean(escaped);
+    let uncleaned = (escaped != path).then(|| escaped.to_owned());
+    (path, uncleaned)
 }
 
 /// `path.Clean` on the escaped path; the usual path needs nothing.
-pub(super) fn clean(escaped: &str) -> String {
+fn clean(escaped: &str) -> String {
     let needs = escaped.contains("//")
         || (escaped.len() > 1 && escaped.ends_with('/'))
         || escaped.split('/').any(|s| s == "." || s == "..")
