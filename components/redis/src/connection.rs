@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
+use dapr_kernel::workers::WorkerId;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 
@@ -12,6 +13,10 @@ use crate::settings::Retry;
 
 /// Shared by any number of callers, whose commands are pipelined.
 ///
+/// Each worker that calls has a link of its own: the task that drives one lives
+/// where it was opened, and a command that crosses over to it wakes another
+/// thread twice, which costs more than the command.
+///
 /// A command that meets a broken connection or a server that is not ready is
 /// tried again as often as `redisMaxRetries` says; one without an answer within
 /// `readTimeout` is not, because it may have had its effect.
@@ -19,7 +24,8 @@ pub(crate) struct Connection {
     connector: Arc<Connector>,
     response_timeout: Option<Duration>,
     retry: Retry,
-    current: ArcSwapOption<Link>,
+    /// As many as workers have called, in any order.
+    links: ArcSwap<Vec<(WorkerId, Arc<Link>)>>,
     /// One caller connects, the others wait for it.
     connecting: Mutex<()>,
 }
@@ -27,13 +33,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects at the first command.
     pub(crate) fn new(connector: Arc<Connector>, response_timeout: Option<Duration>, retry: Retry) -> Self {
-        Self {
-            connector,
-            response_timeout,
-            retry,
-            current: ArcSwapOption::empty(),
-            connecting: Mutex::new(()),
-        }
+        Self { connector, response_timeout, retry, links: ArcSwap::default(), connecting: Mutex::new(()) }
     }
 
     pub(crate) async fn call(&self, command: &Cmd) -> RedisResult<Value> {
@@ -82,22 +82,29 @@ impl Connection {
     }
 
     async fn link(&self) -> RedisResult<Arc<Link>> {
-        if let Some(link) = self.current.load_full() {
+        let here = WorkerId::current();
+        if let Some(link) = self.open_link(here) {
             return Ok(link);
         }
         let _turn = self.connecting.lock().await;
-        if let Some(link) = self.current.load_full() {
+        if let Some(link) = self.open_link(here) {
             return Ok(link);
         }
         let link = Arc::new(self.connector.open(self.response_timeout).await?);
-        self.current.store(Some(link.clone()));
+        self.links.rcu(|links| links.iter().cloned().chain([(here, link.clone())]).collect::<Vec<_>>());
         Ok(link)
     }
 
-    /// Drops a link that is of no more use, unless somebody replaced it.
+    fn open_link(&self, here: WorkerId) -> Option<Arc<Link>> {
+        self.links.load().iter().find(|(worker, _)| *worker == here).map(|(_, link)| link.clone())
+    }
+
+    /// Drops a link that is of no more use.
     fn settle<T>(&self, link: &Arc<Link>, result: RedisResult<T>) -> RedisResult<T> {
         if result.as_ref().is_err_and(is_link_broken) {
-            self.current.compare_and_swap(link, None);
+            self.links.rcu(|links| {
+                links.iter().filter(|(_, other)| !Arc::ptr_eq(other, link)).cloned().collect::<Vec<_>>()
+            });
         }
         result
     }
@@ -126,7 +133,7 @@ impl Connection {
     }
 
     pub(crate) fn close(&self) {
-        self.current.store(None);
+        self.links.store(Arc::default());
     }
 }
 

@@ -5,13 +5,15 @@
 //! packets and wake the peer twice, which is most of what a call costs when
 //! few are made (a wake-up, not parsing, is the price of a request). Here a
 //! flush only takes note; what was written leaves when the connection's task
-//! has nothing more to do at the moment, or when enough has come together.
+//! has nothing more to do at the moment, or when enough has come together: many
+//! bytes, or several answers, so that a client with many requests in flight
+//! works on the first while the others are made.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
@@ -21,6 +23,9 @@ use crate::io::Io;
 
 /// What is held back at most. More passes through uncopied.
 const HELD: usize = 32 * 1024;
+/// Answers that leave together when more are being made: few enough for the
+/// peer to work on them meanwhile, enough to be worth waking it.
+const TOGETHER: u32 = 8;
 /// Buffers up to this size stay with an idle connection.
 const KEPT: usize = 4 * 1024;
 /// A reader with less room than this is served from a buffer of [`AHEAD`]
@@ -32,14 +37,19 @@ const AHEAD: usize = 8 * 1024;
 /// says so, and only then: whoever makes one has to [`uncork`] its task.
 pub(crate) struct Corked(Arc<Mutex<Held>>);
 
-/// The other end of a [`Corked`] stream.
+/// The other end of a [`Corked`] stream. Cloning shares it.
+#[derive(Clone)]
 pub(crate) struct Corks(Arc<Mutex<Held>>);
 
 struct Held {
     stream: Io,
     out: BytesMut,
+    /// Bytes of the last sending: what the next is likely to need.
+    usual: usize,
     /// The stream has bytes that it may hold back itself, as TLS does.
     unflushed: bool,
+    /// Answers begun since the last sending.
+    answers: u32,
     /// Bytes that were read beyond what the reader had room for.
     ahead: BytesMut,
     /// Reads that brought something.
@@ -50,7 +60,7 @@ struct Held {
 
 pub(crate) fn cork(stream: Io) -> (Io, Corks) {
     let (out, ahead) = (BytesMut::new(), BytesMut::new());
-    let held = Held { stream, out, unflushed: false, ahead, arrivals: 0, broken: None };
+    let held = Held { stream, out, usual: 0, unflushed: false, answers: 0, ahead, arrivals: 0, broken: None };
     let held = Arc::new(Mutex::new(held));
     (Io::Corked(Corked(held.clone())), Corks(held))
 }
@@ -59,6 +69,7 @@ impl Corks {
     /// Sends what was held back. An error is what the stream's next use says.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) {
         let mut held = self.0.lock();
+        held.answers = 0;
         if (held.out.is_empty() && !held.unflushed) || held.broken.is_some() {
             return;
         }
@@ -66,6 +77,18 @@ impl Corks {
             held.broken = Some(error.kind());
             cx.waker().wake_by_ref();
         }
+    }
+
+    /// An answer is about to be written. Enough before it leave without waiting
+    /// for it.
+    pub(crate) fn begin_answer(&self) {
+        let mut held = self.0.lock();
+        if held.answers >= TOGETHER {
+            held.answers = 0;
+            // The end of the turn sees to the rest, and to what went wrong.
+            let _ = held.poll_send(&mut Context::from_waker(Waker::noop()));
+        }
+        held.answers += 1;
     }
 
     /// Counts reads that brought something: whether the peer is alive.
@@ -94,6 +117,7 @@ impl Held {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.usual = self.out.len();
         while !self.out.is_empty() {
             let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))?;
             if sent == 0 {
@@ -120,7 +144,7 @@ impl Held {
             return self.poll_through(cx, data);
         }
         if self.out.capacity() == 0 {
-            self.out.reserve(KEPT);
+            self.out.reserve(self.usual.max(size).max(KEPT));
         }
         data.iter().for_each(|slice| self.out.extend_from_slice(slice));
         Poll::Ready(Ok(size))

@@ -15,6 +15,7 @@ mod h2c_upgrade;
 mod io;
 pub mod listen;
 pub mod server;
+mod streams;
 pub mod watched;
 
 pub use body::{Body, BodyError, TOO_LARGE};

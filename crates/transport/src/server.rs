@@ -13,7 +13,7 @@ use http::header::UPGRADE;
 use http::{Extensions, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use parking_lot::Mutex;
@@ -21,10 +21,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use crate::Body;
-use crate::cork::{cork, uncork};
+use crate::cork::{Corks, cork, uncork};
 use crate::h2c_upgrade::{self, Opening, Replay};
 use crate::io::{BoxStream, Io};
 use crate::listen::Listener;
+use crate::streams::Streams;
 
 /// Largest buffer of an HTTP/1 connection. Header limits are checked by the
 /// services; a small buffer here would only slow bodies down.
@@ -175,7 +176,7 @@ async fn serve_any(listener: Listener, service: Arc<dyn AnyService>, options: Op
 
 /// What the connections of one listener share.
 struct Server {
-    builder: auto::Builder<TokioExecutor>,
+    builder: auto::Builder<Streams>,
     service: Arc<dyn AnyService>,
     options: Options,
     tasks: TaskGroup,
@@ -216,8 +217,12 @@ async fn accept(listener: &Listener) -> io::Result<(Io, Peer)> {
     }
 }
 
-fn builder(options: &Options) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(options: &Options) -> auto::Builder<Streams> {
+    let streams = match options.protocol {
+        Protocol::Http2Only => Streams::AtOnce,
+        Protocol::Http | Protocol::Http1Only => Streams::Spawned,
+    };
+    let mut builder = auto::Builder::new(streams);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -316,7 +321,7 @@ impl Server {
             }
             (stream, _) => (stream, None),
         };
-        Ok((Connection { server: self, peer, extensions, upgrade: Mutex::new(upgrade) }, stream))
+        Ok((Connection { server: self, peer, extensions, upgrade: Mutex::new(upgrade), corks: None }, stream))
     }
 }
 
@@ -327,25 +332,35 @@ struct Connection {
     extensions: Option<Extensions>,
     /// For the one upgrade that a connection may make.
     upgrade: Mutex<Option<Watcher>>,
+    /// Of a corked stream.
+    corks: Option<Corks>,
 }
 
 impl Connection {
-    async fn serve(self, stream: Io, watcher: Watcher) {
+    async fn serve(mut self, stream: Io, watcher: Watcher) {
+        // HTTP/1 sends in one piece anyway, and its streams may be taken over.
+        let stream = match self.server.options.protocol {
+            Protocol::Http2Only => {
+                let (stream, corks) = cork(stream);
+                self.corks = Some(corks);
+                stream
+            }
+            Protocol::Http | Protocol::Http1Only => stream,
+        };
+        let corks = self.corks.clone();
         let this = Arc::new(self);
         let connection = this.clone();
         let handler = service_fn(move |request: Request<Incoming>| {
             let connection = connection.clone();
-            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+            async move {
+                let response = connection.answer(request).await;
+                if let Some(corks) = &connection.corks {
+                    corks.begin_answer();
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let builder = &this.server.builder;
-        // HTTP/1 sends in one piece anyway, and its streams may be taken over.
-        let (stream, corks) = match this.server.options.protocol {
-            Protocol::Http2Only => {
-                let (stream, corks) = cork(stream);
-                (stream, Some(corks))
-            }
-            Protocol::Http | Protocol::Http1Only => (stream, None),
-        };
         let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
         if let Err(error) = uncork(corks, watcher.watch(served)).await {
             // A peer that goes away is its own business; debug is enough.

@@ -107,6 +107,40 @@ async fn the_writes_of_one_turn_leave_together() {
 }
 
 #[tokio::test]
+async fn answers_that_come_together_do_not_wait_for_the_last() {
+    let mut setup = setup(usize::MAX, b"");
+    let (corks, writes) = (setup.corks.clone(), setup.writes.clone());
+    uncork(Some(setup.corks), async move {
+        for answer in 0..2 * TOGETHER + 1 {
+            corks.begin_answer();
+            setup.stream.write_all(format!("{answer},").as_bytes()).await.unwrap();
+            setup.stream.flush().await.unwrap();
+        }
+        assert_eq!(*setup.writes.lock(), [&b"0,1,2,3,4,5,6,7,"[..], b"8,9,10,11,12,13,14,15,"]);
+    })
+    .await;
+    assert_eq!(writes.lock()[2], b"16,");
+}
+
+#[tokio::test]
+async fn an_early_sending_that_fails_is_told_at_the_end_of_the_turn() {
+    let mut setup = setup(usize::MAX, b"");
+    let (corks, broken) = (setup.corks.clone(), setup.broken.clone());
+    uncork(Some(setup.corks), async move {
+        for _ in 0..TOGETHER {
+            corks.begin_answer();
+            setup.stream.write_all(b"answer").await.unwrap();
+        }
+        broken.store(true, Ordering::Relaxed);
+        corks.begin_answer();
+        setup.stream.write_all(b"answer").await.unwrap();
+        tokio::task::yield_now().await;
+        assert_eq!(setup.stream.flush().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn bytes_keep_their_order_whatever_their_number() {
     let mut setup = setup(1000, b"");
     let mut sent = Vec::new();

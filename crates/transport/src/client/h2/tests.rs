@@ -38,6 +38,11 @@ impl Service for Echo {
                 }
                 Response::new(Body::from("done"))
             }
+            "/panic" => panic!("a request that must end alone"),
+            "/wait-and-panic" => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                panic!("a request that must end alone")
+            }
             _ => std::future::pending().await,
         };
         if let Some(length) = length {
@@ -108,6 +113,19 @@ async fn bodies_of_any_size_come_back() {
     }
     let answer = peers.channel.send(post("/refuse", Body::empty())).await.unwrap();
     assert_eq!((answer.status(), answer.body().length()), (StatusCode::FORBIDDEN, Some(0)));
+}
+
+#[tokio::test]
+async fn a_request_that_panics_ends_alone() {
+    let peers = peers().await;
+    let (feed, body) = fed();
+    let open = peers.channel.send(post("/echo", body)).await.unwrap();
+    for path in ["/panic", "/wait-and-panic"] {
+        assert!(peers.channel.send(post(path, Body::empty())).await.is_err(), "{path}");
+    }
+    feed.send(Ok(Bytes::from("still here"))).await.unwrap();
+    drop(feed);
+    assert_eq!(open.into_body().collect().await.unwrap(), "still here");
 }
 
 #[tokio::test]
