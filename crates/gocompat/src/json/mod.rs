@@ -4,12 +4,14 @@
 mod compact;
 mod decode;
 mod encode;
+mod normal;
 
 use serde_json::Value;
 
-pub use compact::compact;
+pub use compact::{compact, write_compact};
 pub use decode::{JsonError, decode_first, decode_whole, normalize};
 pub use encode::{escape_str, to_go_json, write_go_json};
+pub use normal::Normalizer;
 
 /// What a decoder calls the kind of a value; `null` fits every type and has no complaint.
 pub fn kind_name(value: &Value) -> &'static str {
