@@ -1,7 +1,7 @@
 //! The policy of one call, and running a call under it.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use dapr_gocompat::duration::format_duration;
 
 use crate::breaker::CircuitBreaker;
-use crate::core::{Decision, Failure, Rejection, Retry, RetryConfig};
+use crate::core::{Decision, Failure, Rejection, Retry, RetryConfig, State};
 use crate::observe::{Meter, PolicyKind};
 use crate::status::StatusCode;
 
@@ -195,6 +195,20 @@ impl Policy {
         }
     }
 
+    /// [`Policy::run`] without a box: for callers whose own future is in one,
+    /// where a policy is the rule.
+    pub async fn run_in_place<T, E, F, Fut>(&self, mut op: F) -> Result<T, PolicyError<E>>
+    where
+        E: Outcome + std::fmt::Display,
+        F: FnMut(Attempt) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        match &self.0 {
+            None => op(Attempt(1)).await.map_err(PolicyError::Operation),
+            Some(effective) => effective.run(|| true, op).await,
+        }
+    }
+
     /// [`Policy::run`] for errors that are no [`Outcome`]: `retriable` judges
     /// them, and `refused` makes one of the text of the policy's own failure.
     pub async fn call<T, E, Fut>(
@@ -253,10 +267,7 @@ impl Effective {
     {
         self.report_attached();
         let timed_out = AtomicBool::new(false);
-        let Some(config) = &self.parts.retry else {
-            return self.attempt(|| op(Attempt(1)), &timed_out).await;
-        };
-        let mut retry = Retry::new(config, now());
+        let mut retry = self.parts.retry.as_ref().map(|config| Retry::new(config, now()));
         let mut attempts = 1;
         loop {
             let error = match self.attempt(|| op(Attempt(attempts)), &timed_out).await {
@@ -268,9 +279,9 @@ impl Effective {
                 }
                 Err(error) => error,
             };
-            if !repeatable() {
+            let Some(retry) = retry.as_mut().filter(|_| repeatable()) else {
                 return Err(error);
-            }
+            };
             let Decision::RetryAfter(delay) = retry.step(now(), error.failure(), fastrand::f64()) else {
                 return Err(error);
             };
@@ -278,6 +289,7 @@ impl Effective {
                 self.report_retrying(&error, delay);
             }
             attempts = attempts.saturating_add(1);
+            drop(error);
             tokio::time::sleep(delay).await;
         }
     }
@@ -292,37 +304,36 @@ impl Effective {
     where
         Fut: Future<Output = Result<T, E>>,
     {
-        let Some(breaker) = &self.parts.breaker else {
-            return self.timed(call(), timed_out).await;
-        };
-        let before = breaker.state(now());
-        let result = match breaker.admit(now()) {
-            Err(rejection) => Err(PolicyError::Breaker(rejection)),
-            Ok(permit) => {
-                let result = self.timed(call(), timed_out).await;
-                permit.settle(now(), result.is_ok());
-                result
+        let guarded = match &self.parts.breaker {
+            None => None,
+            Some(breaker) => {
+                let before = breaker.state(now());
+                match breaker.admit(now()) {
+                    Err(rejection) => {
+                        self.report_changed(breaker, before);
+                        return Err(PolicyError::Breaker(rejection));
+                    }
+                    Ok(permit) => Some((breaker, before, permit)),
+                }
             }
         };
-        if let Some(m) = &self.metrics {
-            let after = breaker.state(now());
-            if after != before {
-                m.activated(PolicyKind::CircuitBreaker, Some(after));
-            }
+        // In place: a future that is handed on is laid out twice.
+        let result = self.timed(pin!(call()), timed_out).await;
+        if let Some((breaker, before, permit)) = guarded {
+            permit.settle(now(), result.is_ok());
+            self.report_changed(breaker, before);
         }
         result
     }
 
     async fn timed<T, E>(
         &self,
-        call: impl Future<Output = Result<T, E>>,
+        call: Pin<&mut impl Future<Output = Result<T, E>>>,
         timed_out: &AtomicBool,
     ) -> Result<T, PolicyError<E>> {
         let Some(limit) = self.parts.timeout else {
             return call.await.map_err(PolicyError::Operation);
         };
-        // In place: a future that is handed on is laid out twice.
-        let call = pin!(call);
         match tokio::time::timeout(limit, call).await {
             Ok(result) => result.map_err(PolicyError::Operation),
             Err(_) => {
@@ -332,6 +343,15 @@ impl Effective {
                     m.activated(PolicyKind::Timeout, None);
                 }
                 Err(PolicyError::Timeout)
+            }
+        }
+    }
+
+    fn report_changed(&self, breaker: &CircuitBreaker, before: State) {
+        if let Some(m) = &self.metrics {
+            let after = breaker.state(now());
+            if after != before {
+                m.activated(PolicyKind::CircuitBreaker, Some(after));
             }
         }
     }

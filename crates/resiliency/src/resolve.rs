@@ -301,22 +301,22 @@ impl Policies {
 
     /// The policy of a call to `method` of the application `id`.
     pub fn app_method(&self, id: &str, method: &str) -> Policy {
-        self.app(id, ':', method)
+        self.app(id, ":", method)
     }
 
     /// The policy of a call to `method` of the HTTPEndpoint `id`.
     pub fn http_endpoint(&self, id: &str, method: &str) -> Policy {
-        self.app(id, '/', method)
+        self.app(id, "/", method)
     }
 
-    fn app(&self, id: &str, separator: char, method: &str) -> Policy {
+    fn app(&self, id: &str, separator: &str, method: &str) -> Policy {
         let inner = &*self.0;
         let named = inner.apps.get(id);
         let bound = named.map_or(&inner.default_app, |n| &n.bound);
         if bound.is_empty() {
             return Policy::NONE;
         }
-        let key = format!("{id}{separator}{method}");
+        let key = [id, separator, method].concat();
         let make = || {
             let breaker = bound.breaker.as_deref().map(|(_, template)| make_breaker(key.clone(), template));
             Policy::with_metrics(bound.parts(breaker), || {

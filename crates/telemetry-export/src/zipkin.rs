@@ -79,7 +79,7 @@ struct Endpoint<'a> {
 
 fn model<'a>(span: &'a SpanData, resource: &'a [(String, String)]) -> Model<'a> {
     let mut tags: BTreeMap<&str, &str> = BTreeMap::new();
-    tags.extend(span.attributes.iter().map(|(k, v)| (&**k, v.as_str())));
+    tags.extend(span.attributes.iter());
     let remote = match span.kind {
         SpanKind::Server => None,
         SpanKind::Client | SpanKind::Producer => PEER_NAMES.iter().find_map(|name| tags.get(name).copied()),
@@ -134,7 +134,7 @@ mod tests {
             context,
             start,
             end: start + Duration::from_nanos(1499),
-            attributes: vec![("net.peer.name".into(), "b".to_owned())],
+            attributes: [("net.peer.name", "b")].into_iter().collect(),
             error: Some("Code(500): Internal Server Error".to_owned()),
             ..SpanData::default()
         };

@@ -179,6 +179,9 @@ impl Instrument for Histogram {
     }
 }
 
+/// Labels of one family at most: values are sorted without an allocation.
+const MAX_LABELS: usize = 8;
+
 /// All series of one metric. Cloning shares it.
 pub struct Family<I: Instrument>(Arc<FamilyState<I>>);
 
@@ -235,6 +238,7 @@ impl<I: Instrument> Family<I> {
         rules: LabelRules,
         budget: Arc<SeriesBudget>,
     ) -> Self {
+        assert!(labels.len() <= MAX_LABELS, "families are declared in code: {labels:?}");
         let mut order: Vec<usize> = (0..labels.len()).collect();
         order.sort_by_key(|i| labels[*i]);
         Self(Arc::new(FamilyState {
@@ -254,11 +258,15 @@ impl<I: Instrument> Family<I> {
     pub fn with(&self, values: &[&str]) -> I {
         let state = &*self.0;
         debug_assert_eq!(values.len(), state.order.len(), "one value per label");
-        let sorted: Vec<&str> = state.order.iter().map(|i| values.get(*i).copied().unwrap_or("")).collect();
+        let mut sorted = [""; MAX_LABELS];
+        for (place, i) in sorted.iter_mut().zip(&state.order) {
+            *place = values.get(*i).copied().unwrap_or("");
+        }
+        let sorted = &sorted[..state.order.len()];
         match &state.rules {
-            None => state.resolve(&sorted),
+            None => state.resolve(sorted),
             Some(rules) => {
-                let pairs = state.labels.iter().zip(&sorted);
+                let pairs = state.labels.iter().zip(sorted);
                 let rewritten: Vec<_> = pairs.map(|(label, value)| rules.apply(label, value)).collect();
                 state.resolve(&rewritten.iter().map(|v| &**v).collect::<Vec<_>>())
             }

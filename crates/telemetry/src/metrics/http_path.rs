@@ -76,7 +76,10 @@ impl HttpLabels {
     pub fn client_path<'a>(&'a self, method: &'a str) -> Cow<'a, str> {
         let label = self.path(method);
         if self.increased_cardinality || self.routes.is_some() {
-            return Cow::Owned(normalized(&label).into_owned());
+            return match label {
+                Cow::Borrowed(label) => normalized(label),
+                Cow::Owned(label) => Cow::Owned(normalized(&label).into_owned()),
+            };
         }
         label
     }
@@ -134,8 +137,12 @@ pub(super) fn normalized(path: &str) -> Cow<'_, str> {
     }
     let path = clean(path);
     let label = {
-        let mut parts: Vec<&str> = path[1..].splitn(MAX_SEGMENTS, '/').collect();
-        shorten(&mut parts)
+        let (mut parts, mut count) = ([""; MAX_SEGMENTS], 0);
+        for part in path[1..].splitn(MAX_SEGMENTS, '/') {
+            parts[count] = part;
+            count += 1;
+        }
+        shorten(&mut parts[..count])
     };
     label.map_or(path, Cow::Owned)
 }

@@ -16,7 +16,7 @@ pub use context::{BINARY_LEN, SpanId, TRACEPARENT_LEN, TraceContext, TraceId};
 pub use headers::{BAGGAGE, GRPC_TRACE_BIN, TRACEPARENT, TRACESTATE};
 pub use queue::{BatchLimits, SpanQueue};
 pub use sampler::Sampler;
-pub use span::{Attribute, Span, SpanData, SpanKind, SpanLimits};
+pub use span::{Attributes, Span, SpanData, SpanKind, SpanLimits};
 pub use tracer::Tracer;
 pub use tracestate::TraceState;
 

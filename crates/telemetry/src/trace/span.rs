@@ -1,6 +1,7 @@
 //! One piece of work in a trace.
 
 use std::borrow::Cow;
+use std::fmt::{Display, Write};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -19,7 +20,80 @@ pub enum SpanKind {
     Producer,
 }
 
-pub type Attribute = (Cow<'static, str>, String);
+/// Keys and values of a span, in the order given. All values stand in one text:
+/// one allocation a span and not one an attribute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// With the end of the value in `text`; it begins where the one before ends.
+    keys: Vec<(Cow<'static, str>, usize)>,
+    text: String,
+}
+
+/// Attributes that most spans have, and the length of their values together.
+const USUAL_ATTRIBUTES: usize = 12;
+const USUAL_TEXT: usize = 256;
+
+impl Attributes {
+    pub(super) fn with_usual_room(limits: &SpanLimits) -> Self {
+        Self {
+            keys: Vec::with_capacity(limits.attributes.min(USUAL_ATTRIBUTES)),
+            text: String::with_capacity(USUAL_TEXT),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut start = 0;
+        self.keys.iter().map(move |(key, end)| {
+            let value = &self.text[start..*end];
+            start = *end;
+            (&**key, value)
+        })
+    }
+
+    /// Adds what `value` prints unless that is nothing.
+    fn push(&mut self, key: Cow<'static, str>, value: impl Display, limits: &SpanLimits) -> Pushed {
+        let start = self.text.len();
+        // Writing to a string fails only where the value's own printing does.
+        let _ = write!(self.text, "{value}");
+        if self.text.len() == start {
+            return Pushed::Empty;
+        }
+        if self.keys.len() >= limits.attributes {
+            self.text.truncate(start);
+            return Pushed::NoRoom;
+        }
+        if let Some((cut, _)) = limits.value.and_then(|limit| self.text[start..].char_indices().nth(limit)) {
+            self.text.truncate(start + cut);
+        }
+        self.keys.push((key, self.text.len()));
+        Pushed::Added
+    }
+}
+
+enum Pushed {
+    Added,
+    Empty,
+    NoRoom,
+}
+
+impl<K: Into<Cow<'static, str>>, V: Display> FromIterator<(K, V)> for Attributes {
+    fn from_iter<T: IntoIterator<Item = (K, V)>>(pairs: T) -> Self {
+        let mut all = Self::default();
+        let limits = SpanLimits { attributes: usize::MAX, value: None };
+        for (key, value) in pairs {
+            all.push(key.into(), value, &limits);
+        }
+        all
+    }
+}
 
 /// What a span holds of the attributes it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +109,6 @@ impl Default for SpanLimits {
     }
 }
 
-impl SpanLimits {
-    fn cut(&self, mut value: String) -> String {
-        if let Some((end, _)) = self.value.and_then(|limit| value.char_indices().nth(limit)) {
-            value.truncate(end);
-        }
-        value
-    }
-}
-
 /// A finished span, as exporters get it.
 #[derive(Clone, Debug)]
 pub struct SpanData {
@@ -54,7 +119,7 @@ pub struct SpanData {
     pub parent: SpanId,
     pub start: SystemTime,
     pub end: SystemTime,
-    pub attributes: Vec<Attribute>,
+    pub attributes: Attributes,
     /// Attributes that found no room.
     pub dropped: u32,
     /// Why the work failed; `None` when it did not.
@@ -70,7 +135,7 @@ impl Default for SpanData {
             parent: SpanId::default(),
             start: SystemTime::UNIX_EPOCH,
             end: SystemTime::UNIX_EPOCH,
-            attributes: Vec::new(),
+            attributes: Attributes::default(),
             dropped: 0,
             error: None,
         }
@@ -114,23 +179,19 @@ impl Span {
         self.recording.is_some()
     }
 
-    pub fn rename(&mut self, name: String) {
+    pub fn rename(&mut self, name: impl Display) {
         if let Some(recording) = &mut self.recording {
-            recording.data.name = name;
+            // The room of the name before is used again.
+            recording.data.name.clear();
+            let _ = write!(recording.data.name, "{name}");
         }
     }
 
     /// Empty values, and attributes beyond the limit, are left out.
-    pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<String>) {
+    pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Display) {
         if let Some(recording) = &mut self.recording {
-            let value = value.into();
-            if value.is_empty() {
-                return;
-            }
             let (data, limits) = (&mut recording.data, &recording.limits);
-            if data.attributes.len() < limits.attributes {
-                data.attributes.push((key.into(), limits.cut(value)));
-            } else {
+            if let Pushed::NoRoom = data.attributes.push(key.into(), value, limits) {
                 data.dropped = data.dropped.saturating_add(1);
             }
         }

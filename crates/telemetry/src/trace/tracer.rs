@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use super::context::{SpanId, TraceContext, TraceId};
 use super::queue::SpanQueue;
 use super::sampler::Sampler;
-use super::span::{Recording, Span, SpanData, SpanKind, SpanLimits};
+use super::span::{Attributes, Recording, Span, SpanData, SpanKind, SpanLimits};
 
 const SAMPLED: u8 = 1;
 
@@ -95,7 +95,7 @@ impl Tracer {
             context: context.clone(),
             parent: parent.map(|p| p.span_id).unwrap_or_default(),
             start: SystemTime::now(),
-            attributes: Vec::with_capacity(active.limits.attributes.min(8)),
+            attributes: Attributes::with_usual_room(&active.limits),
             ..SpanData::default()
         };
         let recording =
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(spans[0].parent, spans[1].context.span_id);
         assert_eq!(spans[0].context.trace_id, spans[1].context.trace_id);
         assert_eq!(spans[1].parent, SpanId::default());
-        assert_eq!(spans[1].attributes, [("a".into(), "1".to_owned())]);
+        assert_eq!(spans[1].attributes, Attributes::from_iter([("a", "1")]));
         assert_eq!(spans[1].error.as_deref(), Some("Code(404): Not Found"));
         assert!(spans[1].end >= spans[1].start);
     }
@@ -152,7 +152,7 @@ mod tests {
         span.set("b", "x");
         drop(span);
         let span = &queue.take()[0];
-        assert_eq!((span.attributes.as_slice(), span.dropped), (&[("a".into(), "äb".to_owned())][..], 1));
+        assert_eq!((&span.attributes, span.dropped), (&Attributes::from_iter([("a", "äb")]), 1));
     }
 
     #[test]

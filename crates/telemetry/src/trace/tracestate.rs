@@ -13,6 +13,9 @@ pub struct TraceState(String);
 impl TraceState {
     /// Nothing if a member is malformed, a key repeats or there are too many.
     pub fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self::default());
+        }
         let mut members: Vec<(&str, &str)> = Vec::new();
         for member in text.split(',').filter(|m| !m.is_empty()) {
             let (key, value) = parse_member(member)?;
