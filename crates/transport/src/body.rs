@@ -1,5 +1,6 @@
 use std::any::Any;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -31,6 +32,9 @@ impl BodyError {
     }
 }
 
+/// Counted, so that what is shared already needs no box.
+type Guard = Arc<dyn Any + Send + Sync>;
+
 type Boxed = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>;
 
 enum Source {
@@ -50,7 +54,7 @@ pub struct Body {
     source: Source,
     /// Bytes that may still come; `None` for no limit.
     remaining: Option<u64>,
-    guard: Option<Box<dyn Any + Send>>,
+    guard: Option<Guard>,
     /// An early end of the connection is the end of the body.
     forgiving: bool,
     /// The length is not to be announced.
@@ -120,11 +124,17 @@ impl Body {
 
     /// Drops `guard` when the body has ended; several may be attached.
     #[must_use]
-    pub fn guarded(mut self, guard: impl Any + Send) -> Self {
+    pub fn guarded(self, guard: impl Any + Send + Sync) -> Self {
+        if self.is_end_stream() { self } else { self.guarded_by(Arc::new(guard)) }
+    }
+
+    /// The same with a guard that is shared: only this share of it is dropped.
+    #[must_use]
+    pub fn guarded_by(mut self, guard: Arc<dyn Any + Send + Sync>) -> Self {
         if !self.is_end_stream() {
             self.guard = Some(match self.guard.take() {
-                None => Box::new(guard),
-                Some(earlier) => Box::new((guard, earlier)),
+                None => guard,
+                Some(earlier) => Arc::new((guard, earlier)),
             });
         }
         self
@@ -144,7 +154,13 @@ impl Body {
     }
 
     /// Reads everything. Copies only when the body came in several frames.
-    pub async fn collect(mut self) -> Result<Bytes, BodyError> {
+    pub fn collect(self) -> impl Future<Output = Result<Bytes, BodyError>> + Send {
+        // No async fn: its future would hold the body twice.
+        let mut body = self;
+        async move { body.read_all().await }
+    }
+
+    async fn read_all(&mut self) -> Result<Bytes, BodyError> {
         let mut first: Option<Bytes> = None;
         let mut rest: Option<BytesMut> = None;
         while let Some(frame) = self.frame().await {

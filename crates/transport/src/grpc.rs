@@ -48,6 +48,9 @@ pub enum FrameError {
 #[derive(Debug)]
 pub struct Reader {
     body: Body,
+    /// The rest of the frame that came last; the connection's own memory.
+    frame: Bytes,
+    /// A message of which one frame did not hold all.
     buffer: BytesMut,
     limit: usize,
     trailers: Option<http::HeaderMap>,
@@ -57,13 +60,13 @@ pub struct Reader {
 impl Reader {
     /// `limit` is the largest message in bytes; 0 for none.
     pub fn new(body: Body, limit: usize) -> Self {
-        Self { body, buffer: BytesMut::new(), limit, trailers: None, ended: false }
+        Self { body, frame: Bytes::new(), buffer: BytesMut::new(), limit, trailers: None, ended: false }
     }
 
     /// The next message's bytes; `None` at the regular end.
     pub async fn next_bytes(&mut self) -> Result<Option<Bytes>, FrameError> {
         loop {
-            if let Some(message) = self.take_buffered()? {
+            if let Some(message) = self.take_ready()? {
                 return Ok(Some(message));
             }
             if self.ended {
@@ -72,10 +75,7 @@ impl Reader {
             match self.body.frame().await {
                 None => self.ended = true,
                 Some(frame) => match frame?.into_data() {
-                    Ok(data) if self.buffer.is_empty() => {
-                        self.buffer =
-                            data.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-                    }
+                    Ok(data) if self.buffer.is_empty() => self.frame = data,
                     Ok(data) => self.buffer.extend_from_slice(&data),
                     Err(frame) => {
                         self.trailers = frame.into_trailers().ok();
@@ -98,24 +98,44 @@ impl Reader {
         self.trailers.as_ref()
     }
 
-    fn take_buffered(&mut self) -> Result<Option<Bytes>, FrameError> {
-        if self.buffer.len() < PREFIX {
-            return Ok(None);
+    /// A message that is all here.
+    fn take_ready(&mut self) -> Result<Option<Bytes>, FrameError> {
+        if self.buffer.is_empty() {
+            if let Some(end) = self.end_of_message(&self.frame)?
+                && end <= self.frame.len()
+            {
+                return Ok(Some(self.frame.split_to(end).slice(PREFIX..)));
+            }
+            self.buffer.extend_from_slice(&std::mem::take(&mut self.frame));
         }
-        if self.buffer[0] != 0 {
+        match self.end_of_message(&self.buffer)? {
+            Some(end) if end <= self.buffer.len() => {
+                let mut message = self.buffer.split_to(end).freeze();
+                message.advance(PREFIX);
+                Ok(Some(message))
+            }
+            Some(end) => {
+                // A length is a claim: without a limit it may be 4 GiB, of which nothing has to follow.
+                self.buffer.reserve((end - self.buffer.len()).min(AHEAD));
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Where the message at the beginning of `data` ends; `None` without a
+    /// whole prefix.
+    fn end_of_message(&self, data: &[u8]) -> Result<Option<usize>, FrameError> {
+        let Some((prefix, _)) = data.split_first_chunk::<PREFIX>() else { return Ok(None) };
+        let [compressed, length @ ..] = *prefix;
+        if compressed != 0 {
             return Err(FrameError::Compressed);
         }
-        let size = (&self.buffer[1..PREFIX]).get_u32() as usize;
+        let size = u32::from_be_bytes(length) as usize;
         if self.limit != 0 && size > self.limit {
             return Err(FrameError::TooLarge { size, limit: self.limit });
         }
-        if self.buffer.len() < PREFIX + size {
-            // A length is a claim: without a limit it may be 4 GiB, of which nothing has to follow.
-            self.buffer.reserve((PREFIX + size - self.buffer.len()).min(AHEAD));
-            return Ok(None);
-        }
-        self.buffer.advance(PREFIX);
-        Ok(Some(self.buffer.split_to(size).freeze()))
+        Ok(Some(PREFIX + size))
     }
 }
 
@@ -183,6 +203,19 @@ mod tests {
             assert_eq!(reader.next::<String>().await.unwrap().as_deref(), Some("one"));
             assert_eq!(reader.next::<String>().await.unwrap().as_deref(), Some("two"));
             assert_eq!(reader.next::<String>().await.unwrap(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_of_one_frame_are_not_copied() {
+        let mut wire = BytesMut::new();
+        put_message(&mut wire, &"one".to_owned());
+        put_message(&mut wire, &"two".to_owned());
+        let wire = wire.freeze();
+        let mut reader = Reader::new(Body::from(wire.clone()), 0);
+        for _ in 0..2 {
+            let message = reader.next_bytes().await.unwrap().unwrap();
+            assert!(wire.as_ptr_range().contains(&message.as_ptr()));
         }
     }
 

@@ -2,15 +2,16 @@ mod driver;
 mod outgoing;
 
 use std::future::Future;
+use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use dapr_kernel::tasks::TaskGroup;
 use dapr_kernel::workers::WorkerId;
-use h2::client::SendRequest;
+use h2::client::{ResponseFuture, SendRequest};
 use http::header::{CONNECTION, CONTENT_LENGTH, TE};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
@@ -99,37 +100,34 @@ impl H2Channel {
         }))
     }
 
-    /// Sends one request; only path and query of its URI matter.
+    /// Sends one request; only path and query of its URI matter. Where a
+    /// connection is there it is on its way before the future is polled.
     ///
     /// The answer's body may begin to arrive before the request's has left.
-    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
+    pub fn send(&self, request: Request<Body>) -> Sending {
+        match self.free() {
+            Some(stream) => Sending::of(self.begin(stream, request)),
+            None => {
+                let channel = self.clone();
+                // Boxed: dialling is rare and takes more room than all the rest.
+                Sending(Sent::Dialling(Box::pin(async move {
+                    let stream = channel.stream().await?;
+                    channel.begin(stream, request)
+                })))
+            }
+        }
+    }
+
+    fn begin(&self, stream: Stream, mut request: Request<Body>) -> Result<Exchange, ClientError> {
         *request.uri_mut() = self.absolute(request.uri());
         *request.version_mut() = http::Version::HTTP_2;
-        let (mut sender, stream) = self.stream().await?;
+        let (mut sender, stream) = stream;
         let (mut head, body) = request.into_parts();
         announce(&head.method, &mut head.headers, &body);
         let end = http_body::Body::is_end_stream(&body);
-        let (mut response, sink) = sender.send_request(Request::from_parts(head, ()), end).map_err(broken)?;
-        let mut outgoing = (!end).then(|| Outgoing::new(body, sink));
-        let response = std::future::poll_fn(|cx| {
-            if let Some(sending) = &mut outgoing
-                && let Poll::Ready(sent) = Pin::new(sending).poll(cx)
-            {
-                outgoing = None;
-                sent.map_err(|error| ClientError::Broken(error.into()))?;
-            }
-            Pin::new(&mut response).poll(cx).map_err(broken)
-        })
-        .await?;
-        if let Some(outgoing) = outgoing {
-            self.0.tasks.spawn_until_drained("request body", async move {
-                if let Err(error) = outgoing.await {
-                    tracing::debug!(target: "dapr.runtime", "Request body ended: {error}");
-                }
-            });
-        }
-        let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-        Ok(response.map(|body| Body::received(body, length).guarded(stream)))
+        let (response, sink) = sender.send_request(Request::from_parts(head, ()), end).map_err(broken)?;
+        let outgoing = (!end).then(|| Outgoing::new(body, sink));
+        Ok(Exchange { response, outgoing, stream: Some(stream), tasks: self.0.tasks.clone() })
     }
 
     /// Makes the connection if there is none.
@@ -205,6 +203,74 @@ impl H2Channel {
     }
 }
 
+/// A request under way, until its answer's head is there.
+pub struct Sending(Sent);
+
+enum Sent {
+    Dialling(Pin<Box<dyn Future<Output = Result<Exchange, ClientError>> + Send>>),
+    Begun(Exchange),
+    /// Until that is told.
+    Failed(Option<ClientError>),
+}
+
+impl Sending {
+    fn of(begun: Result<Exchange, ClientError>) -> Self {
+        Self(begun.map_or_else(|error| Sent::Failed(Some(error)), Sent::Begun))
+    }
+}
+
+impl Future for Sending {
+    type Output = Result<Response<Body>, ClientError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Sent::Dialling(dialling) = &mut self.0 {
+            *self = Self::of(ready!(dialling.as_mut().poll(cx)));
+        }
+        match &mut self.0 {
+            Sent::Begun(exchange) => exchange.poll(cx),
+            Sent::Failed(error) => error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+            Sent::Dialling(_) => Poll::Pending,
+        }
+    }
+}
+
+struct Exchange {
+    response: ResponseFuture,
+    /// What is left of the request.
+    outgoing: Option<Outgoing>,
+    /// Goes to the answer's body.
+    stream: Option<Arc<()>>,
+    tasks: TaskGroup,
+}
+
+impl Exchange {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, ClientError>> {
+        if let Some(sending) = &mut self.outgoing
+            && let Poll::Ready(sent) = Pin::new(sending).poll(cx)
+        {
+            self.outgoing = None;
+            sent.map_err(|error| ClientError::Broken(error.into()))?;
+        }
+        let response = ready!(Pin::new(&mut self.response).poll(cx)).map_err(broken)?;
+        if let Some(outgoing) = self.outgoing.take() {
+            self.tasks.spawn_until_drained("request body", async move {
+                if let Err(error) = outgoing.await {
+                    tracing::debug!(target: "dapr.runtime", "Request body ended: {error}");
+                }
+            });
+        }
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+        let stream = self.stream.take();
+        Poll::Ready(Ok(response.map(|body| {
+            let body = Body::received(body, length);
+            match stream {
+                Some(stream) => body.guarded_by(stream),
+                None => body,
+            }
+        })))
+    }
+}
+
 impl Connection {
     /// Whether it takes another stream; none after the peer's GOAWAY.
     fn is_usable(&mut self) -> bool {
@@ -225,8 +291,17 @@ fn announce(method: &Method, headers: &mut HeaderMap, body: &Body) {
     if let Some(length) = body.length()
         && (length != 0 || !pointless)
     {
-        headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+        headers.entry(CONTENT_LENGTH).or_insert_with(|| decimal(length));
     }
+}
+
+/// One allocation of the right size, where the header value's own conversion
+/// makes two.
+fn decimal(number: u64) -> HeaderValue {
+    let mut digits = [0; 20];
+    let mut rest = &mut digits[..];
+    let written = write!(rest, "{number}").map(|()| 20 - rest.len()).unwrap_or_default();
+    HeaderValue::from_bytes(&digits[..written]).unwrap_or_else(|_| HeaderValue::from(number))
 }
 
 /// What concerns one HTTP/1.1 connection alone is an error in HTTP/2

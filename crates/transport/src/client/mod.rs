@@ -4,7 +4,7 @@
 mod h2;
 mod http1;
 
-pub use h2::{H2Channel, H2Options};
+pub use h2::{H2Channel, H2Options, Sending};
 pub use http1::{Http1Options, Http1Pool};
 
 use crate::BoxError;
