@@ -1,6 +1,7 @@
 //! Publishing many messages with one call (api.md §2.3, §6.1).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::cloudevent::{self, Publish};
+use super::cloudevent::{self, Envelopes, Form, Publish};
 use super::service::{Failed, Loaded, PubSubService, Trace, Via, raw_payload, ttl_of};
 use super::spans::Entries;
 
@@ -25,6 +26,8 @@ pub struct BulkCall<'a> {
     pub pubsub: &'a str,
     pub topic: &'a str,
     pub entries: Vec<BulkEntryCall>,
+    /// Whether [`EntryIds`] admitted the ids already; they are checked here if not.
+    pub ids_admitted: bool,
     pub metadata: HashMap<String, String>,
     pub trace: Trace<'a>,
     pub via: Via,
@@ -37,6 +40,7 @@ pub struct BulkEntryCall {
     /// Unique within the call.
     pub entry_id: String,
     pub event: Bytes,
+    pub form: Form,
     pub content_type: String,
     /// The call's metadata reaches only entries that have their own, which
     /// then wins (api.md §2.3).
@@ -68,12 +72,16 @@ impl From<ApiError> for BulkFailure {
 
 /// The entry ids seen so far in one call.
 #[derive(Debug, Default)]
-pub struct EntryIds(HashSet<String>);
+pub struct EntryIds<'a>(HashSet<&'a str>);
 
-impl EntryIds {
+impl<'a> EntryIds<'a> {
+    pub fn with_capacity(count: usize) -> Self {
+        Self(HashSet::with_capacity(count))
+    }
+
     /// Refuses ids that are blank or came before.
-    pub fn admit(&mut self, id: &str, pubsub: &str, topic: &str, app_id: &str) -> Result<(), ApiError> {
-        if !id.is_empty() && self.0.insert(id.to_owned()) {
+    pub fn admit(&mut self, id: &'a str, pubsub: &str, topic: &str, app_id: &str) -> Result<(), ApiError> {
+        if !id.is_empty() && self.0.insert(id) {
             return Ok(());
         }
         let reason = "entryId is duplicated or not present for entry";
@@ -126,41 +134,69 @@ impl PubSubService {
     }
 
     async fn publish_entries(&self, call: BulkCall<'_>, spans: &mut Entries<'_>) -> Result<(), BulkFailure> {
-        let BulkCall { pubsub, topic, entries, metadata, trace, via, .. } = call;
+        let (pubsub, topic, via) = (call.pubsub, call.topic, call.via);
         let loaded = self.target(pubsub, topic)?;
-        let raw = raw_payload(&metadata).map_err(|value| errors::bad_metadata(pubsub, &value))?;
-        let app_id = self.0.options.identity.app_id();
-        let mut ids = EntryIds::default();
-        let mut wrapped = Vec::with_capacity(entries.len());
-        for entry in entries {
-            ids.admit(&entry.entry_id, pubsub, topic, app_id)?;
-            let entry_metadata = entry.metadata.map(|own| merge(&metadata, own)).unwrap_or_default();
-            let event = if raw {
-                entry.event
-            } else {
-                let own_trace = spans.next();
-                let envelope = Publish {
-                    source: app_id,
-                    topic,
-                    pubsub,
-                    content_type: &entry.content_type,
-                    data: &entry.event,
-                    trace_parent: own_trace.as_deref().unwrap_or(trace.parent),
-                    trace_state: trace.state,
-                    ttl: ttl_of(&loaded, &entry_metadata),
-                };
-                cloudevent::wrap(&envelope, &entry_metadata)
-                    .map_err(|e| errors::cloud_event_creation(pubsub, app_id, e))?
-            };
-            let (entry_id, content_type) = (entry.entry_id, entry.content_type);
-            wrapped.push(BulkEntry { entry_id, event, content_type, metadata: entry_metadata });
-        }
+        let raw = raw_payload(&call.metadata).map_err(|value| errors::bad_metadata(pubsub, &value))?;
+        let (entries, metadata) = self.prepare(call, &loaded, raw, spans)?;
         let started = self.metrics().map(|metrics| (metrics, Instant::now()));
-        let outcome = self.send_all(&loaded, topic, wrapped, metadata, via).await;
+        let outcome = self.send_all(&loaded, topic, entries, metadata, via).await;
         if let Some((metrics, started)) = started {
             metrics.bulk_egress(pubsub, topic, outcome.is_ok(), started.elapsed());
         }
         outcome
+    }
+
+    /// The entries as the component takes them, and the call's metadata.
+    fn prepare(
+        &self,
+        call: BulkCall<'_>,
+        loaded: &Loaded,
+        raw: bool,
+        spans: &mut Entries<'_>,
+    ) -> Result<(Vec<BulkEntry>, HashMap<String, String>), ApiError> {
+        let BulkCall { pubsub, topic, mut entries, ids_admitted, metadata, trace, .. } = call;
+        let app_id = self.0.options.identity.app_id();
+        let common = Publish {
+            source: app_id,
+            topic,
+            pubsub,
+            trace_parent: trace.parent,
+            trace_state: trace.state,
+            ..Publish::default()
+        };
+        let size: usize = entries.iter().map(|e| e.event.len() + e.content_type.len()).sum();
+        let mut envelopes = (!raw)
+            .then(|| Envelopes::with_capacity(size + entries.len() * cloudevent::envelope_size(&common)));
+        let mut ids = (!ids_admitted).then(|| EntryIds::with_capacity(entries.len()));
+        let mut prepared = Vec::with_capacity(entries.len());
+        for BulkEntryCall { entry_id, event, form, content_type, metadata: own } in &mut entries {
+            if let Some(ids) = &mut ids {
+                ids.admit(entry_id, pubsub, topic, app_id)?;
+            }
+            let metadata = own.take().map(|own| merge(&metadata, own)).unwrap_or_default();
+            if let Some(envelopes) = &mut envelopes {
+                let own_trace = spans.next();
+                let publish = Publish {
+                    content_type,
+                    data: event,
+                    trace_parent: own_trace.as_deref().unwrap_or(trace.parent),
+                    ttl: ttl_of(loaded, &metadata),
+                    ..common
+                };
+                envelopes
+                    .wrap(&publish, *form, &metadata)
+                    .map_err(|e| errors::cloud_event_creation(pubsub, app_id, e))?;
+            }
+            prepared.push((metadata, envelopes.as_ref().map_or(0, Envelopes::len)));
+        }
+        let envelopes = envelopes.map(Envelopes::finish);
+        let mut start = 0;
+        let entries = entries.into_iter().zip(prepared).map(|(entry, (metadata, end))| {
+            let envelope = envelopes.as_ref().map(|all| all.slice(std::mem::replace(&mut start, end)..end));
+            let BulkEntryCall { entry_id, event, content_type, .. } = entry;
+            BulkEntry { entry_id, event: envelope.unwrap_or(event), content_type, metadata }
+        });
+        Ok((entries.collect(), metadata))
     }
 
     async fn send_all(
@@ -197,13 +233,13 @@ async fn under_policy(
     if loaded.outbound.is_none() {
         return attempt(loaded, &request, via).await.map_err(|a| (a.failed, a.cause.to_string()));
     }
-    let left = Mutex::new(request);
+    let left = Mutex::new(Arc::new(request));
     let run = loaded.outbound.run(|_| async {
         let request = left.lock().clone();
         let outcome = attempt(loaded, &request, via).await;
         if let Err(attempt) = &outcome {
             let failed: HashSet<&str> = attempt.failed.iter().map(|f| f.entry_id.as_str()).collect();
-            left.lock().entries.retain(|e| failed.contains(e.entry_id.as_str()));
+            Arc::make_mut(&mut left.lock()).entries.retain(|e| failed.contains(e.entry_id.as_str()));
         }
         outcome
     });
@@ -271,8 +307,6 @@ async fn entry_by_entry(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use async_trait::async_trait;
     use dapr_components::Properties;
     use dapr_components::pubsub::{Feature, MessageHandler, PubSub, SubscribeRequest};
@@ -329,6 +363,7 @@ mod tests {
         let entries = entries.iter().map(|(id, data)| BulkEntryCall {
             entry_id: (*id).to_owned(),
             event: Bytes::from_static(data.as_bytes()),
+            form: Form::AsSent,
             content_type: "text/plain".to_owned(),
             metadata: None,
         });
@@ -336,6 +371,7 @@ mod tests {
             pubsub: "p",
             topic: "t",
             entries: entries.collect(),
+            ids_admitted: false,
             metadata: HashMap::from([("cloudevent.id".to_owned(), "of-call".to_owned())]),
             trace: Trace::default(),
             via: Via::Http,

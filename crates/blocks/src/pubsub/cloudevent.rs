@@ -40,41 +40,102 @@ pub struct Publish<'a> {
 #[error("{0}")]
 pub struct NotAnEvent(String);
 
-/// The media type without parameters, lower-cased.
-fn media_type(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+/// The media type without parameters, in whatever case.
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn has_prefix(text: &str, prefix: &str) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+fn has_suffix(text: &str, suffix: &str) -> bool {
+    let start = text.len().checked_sub(suffix.len());
+    start.and_then(|start| text.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
 }
 
 pub fn is_cloud_event(content_type: &str) -> bool {
-    media_type(content_type) == CONTENT_TYPE
+    media_type(content_type).eq_ignore_ascii_case(CONTENT_TYPE)
 }
 
 pub fn is_json(content_type: &str) -> bool {
     let media = media_type(content_type);
-    media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
+    media.eq_ignore_ascii_case("application/json")
+        || (has_prefix(media, "application/") && has_suffix(media, "+json"))
 }
 
 pub fn is_binary(content_type: &str) -> bool {
-    media_type(content_type) == "application/octet-stream"
+    media_type(content_type).eq_ignore_ascii_case("application/octet-stream")
 }
 
 pub fn is_text(content_type: &str) -> bool {
     let media = media_type(content_type);
-    media.starts_with("text/") || media == "application/xml"
+    has_prefix(media, "text/") || media.eq_ignore_ascii_case("application/xml")
 }
 
 /// Protobuf CloudEvents travel as bytes. Whether the bytes are such an event
 /// is not looked at: as text they would be damaged in any case.
 fn is_protobuf_event(content_type: &str) -> bool {
-    media_type(content_type) == "application/cloudevents+protobuf"
+    media_type(content_type).eq_ignore_ascii_case("application/cloudevents+protobuf")
 }
 
 /// The envelope to publish. Metadata may override attributes.
 pub fn wrap(publish: &Publish<'_>, metadata: &HashMap<String, String>) -> Result<Bytes, NotAnEvent> {
-    if is_cloud_event(publish.content_type) {
-        return adopt(publish).map(Bytes::from);
+    let mut one = Envelopes::with_capacity(envelope_size(publish) + publish.data.len());
+    one.wrap(publish, Form::AsSent, metadata)?;
+    Ok(Bytes::from(one.out))
+}
+
+/// Room that an envelope without its data takes, seldom too little.
+pub(super) fn envelope_size(publish: &Publish<'_>) -> usize {
+    const FIXED: usize = 384;
+    let named = publish.source.len() + publish.topic.len() + publish.pubsub.len();
+    FIXED + named + publish.content_type.len() + 2 * publish.trace_parent.len() + publish.trace_state.len()
+}
+
+/// What is known of the data of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    #[default]
+    AsSent,
+    /// JSON as Go writes it: nothing is left to take away or to escape.
+    GoJson,
+}
+
+/// The envelopes of one call: of one time, and one after the other in one
+/// buffer.
+pub(super) struct Envelopes {
+    now: String,
+    out: Vec<u8>,
+}
+
+impl Envelopes {
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self { now: time::rfc3339_local(SystemTime::now()), out: Vec::with_capacity(bytes) }
     }
-    Ok(Bytes::from(envelope(publish, &Overrides::from(metadata))))
+
+    /// As [`wrap`]; the envelope ends where [`Self::len`] is afterwards.
+    pub(super) fn wrap(
+        &mut self,
+        publish: &Publish<'_>,
+        form: Form,
+        metadata: &HashMap<String, String>,
+    ) -> Result<(), NotAnEvent> {
+        if is_cloud_event(publish.content_type) {
+            self.out.extend_from_slice(&adopt(publish, &self.now)?);
+        } else {
+            envelope(publish, &Overrides::from(metadata), form, &self.now, &mut self.out);
+        }
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    pub(super) fn finish(self) -> Bytes {
+        Bytes::from(self.out)
+    }
 }
 
 #[derive(Default)]
@@ -118,8 +179,12 @@ impl<'a> From<&'a HashMap<String, String>> for Overrides<'a> {
 /// The envelope of an event that the runtime itself makes, whatever its
 /// content type.
 pub(crate) fn with_id(publish: &Publish<'_>, id: &str) -> Map<String, Value> {
+    let overrides = Overrides { id: Some(id), ..Overrides::default() };
+    let now = time::rfc3339_local(SystemTime::now());
     let object = |publish: &Publish<'_>| {
-        serde_json::from_str(&envelope(publish, &Overrides { id: Some(id), ..Overrides::default() }))
+        let mut out = Vec::with_capacity(envelope_size(publish) + publish.data.len());
+        envelope(publish, &overrides, Form::AsSent, &now, &mut out);
+        serde_json::from_slice(&out)
     };
     object(publish).unwrap_or_else(|_: serde_json::Error| {
         // The data holds a number that is too large for a value: it goes as text.
@@ -132,38 +197,36 @@ pub(crate) fn with_id(publish: &Publish<'_>, id: &str) -> Map<String, Value> {
 }
 
 /// Writes the attributes in the order of their names, straight into one text.
-fn envelope(publish: &Publish<'_>, overrides: &Overrides<'_>) -> String {
+fn envelope(publish: &Publish<'_>, overrides: &Overrides<'_>, form: Form, now: &str, out: &mut Vec<u8>) {
     let content_type =
         if publish.content_type.is_empty() { DEFAULT_DATA_CONTENT_TYPE } else { publish.content_type };
     let trace_parent = overrides.trace_parent.or(overrides.trace_id).unwrap_or(publish.trace_parent);
-    let mut out = Writer::with_capacity(publish.data.len() + 512);
-    match data_of(content_type, publish.data) {
-        Data::Json(text) => out.raw("data", &text),
-        Data::Text(text) => out.text("data", &text),
-        Data::Base64(text) => out.text("data_base64", &text),
-    }
-    out.text("datacontenttype", content_type);
+    write_data(content_type, publish.data, form, out);
+    let mut out = Attributes(out);
+    out.text(r#","datacontenttype":"#, content_type);
     if let Some(ttl) = publish.ttl {
-        out.text("expiration", &expiration_after(ttl));
+        out.text(r#","expiration":"#, &expiration_after(ttl));
     }
     match overrides.id {
-        Some(id) => out.text("id", id),
-        None => out
-            .text("id", uuid::Uuid::new_v4().as_hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())),
+        Some(id) => out.text(r#","id":"#, id),
+        None => out.plain(
+            r#","id":"#,
+            uuid::Uuid::new_v4().as_hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()),
+        ),
     }
-    out.text("pubsubname", publish.pubsub);
-    out.text("source", overrides.source.unwrap_or(publish.source));
-    out.text("specversion", "1.0");
+    out.text(r#","pubsubname":"#, publish.pubsub);
+    out.text(r#","source":"#, overrides.source.unwrap_or(publish.source));
+    out.plain(r#","specversion":"#, "1.0");
     if let Some(subject) = overrides.subject {
-        out.text("subject", subject);
+        out.text(r#","subject":"#, subject);
     }
-    out.text("time", &time::rfc3339_local(SystemTime::now()));
-    out.text("topic", publish.topic);
-    out.text("traceid", trace_parent);
-    out.text("traceparent", trace_parent);
-    out.text("tracestate", overrides.trace_state.unwrap_or(publish.trace_state));
-    out.text("type", overrides.event_type.unwrap_or(DEFAULT_TYPE));
-    out.finish()
+    out.plain(r#","time":"#, now);
+    out.text(r#","topic":"#, publish.topic);
+    out.text(r#","traceid":"#, trace_parent);
+    out.text(r#","traceparent":"#, trace_parent);
+    out.text(r#","tracestate":"#, overrides.trace_state.unwrap_or(publish.trace_state));
+    out.text(r#","type":"#, overrides.event_type.unwrap_or(DEFAULT_TYPE));
+    out.0.push(b'}');
 }
 
 /// When something ends that lives for `ttl` from now. What ends beyond all
@@ -173,70 +236,49 @@ fn expiration_after(ttl: Duration) -> String {
     time::rfc3339(end.unwrap_or(SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND)))
 }
 
-enum Data {
-    Json(Vec<u8>),
-    Text(String),
-    Base64(String),
-}
-
-fn data_of(content_type: &str, data: &[u8]) -> Data {
+/// The first attribute and what stands before it: `{"data":...`.
+fn write_data(content_type: &str, data: &[u8], form: Form, out: &mut Vec<u8>) {
     if is_json(content_type) {
-        if let Some(text) = first_json(data) {
-            return Data::Json(text);
+        if form == Form::GoJson {
+            out.extend_from_slice(b"{\"data\":");
+            return out.extend_from_slice(data);
+        }
+        if let Some(json) = first_json(data) {
+            out.extend_from_slice(b"{\"data\":");
+            return json::write_compact(json, out);
         }
     } else if is_binary(content_type) || is_protobuf_event(content_type) {
-        return Data::Base64(STANDARD.encode(data));
+        return Attributes(out).plain("{\"data_base64\":", &STANDARD.encode(data));
     }
-    Data::Text(String::from_utf8_lossy(data).into_owned())
+    Attributes(out).text("{\"data\":", &String::from_utf8_lossy(data));
 }
 
-/// The first JSON value of `data`, compacted; numbers keep their digits.
-fn first_json(data: &[u8]) -> Option<Vec<u8>> {
-    let raw = serde_json::Deserializer::from_slice(data).into_iter::<&RawValue>().next()?.ok()?;
-    json::compact(raw.get().as_bytes()).ok()
+/// The first JSON value of `data`; numbers keep their digits.
+fn first_json(data: &[u8]) -> Option<&RawValue> {
+    serde_json::Deserializer::from_slice(data).into_iter::<&RawValue>().next()?.ok()
 }
 
-/// Builds a flat JSON object.
-struct Writer(String);
+/// Writes texts behind what precedes them, their names included.
+struct Attributes<'a>(&'a mut Vec<u8>);
 
-impl Writer {
-    fn with_capacity(capacity: usize) -> Self {
-        let mut text = String::with_capacity(capacity);
-        text.push('{');
-        Self(text)
-    }
-
-    fn key(&mut self, key: &str) {
-        if self.0.len() > 1 {
-            self.0.push(',');
-        }
-        self.0.push('"');
-        self.0.push_str(key);
-        self.0.push_str("\":");
-    }
-
-    fn text(&mut self, key: &str, value: &str) {
-        self.key(key);
+impl Attributes<'_> {
+    fn text(&mut self, before: &str, value: &str) {
         let plain = value
             .bytes()
             .all(|b| (0x20..0x7f).contains(&b) && !matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&'));
         if plain {
-            self.0.push('"');
-            self.0.push_str(value);
-            self.0.push('"');
-        } else {
-            self.0.push_str(&json::escape_str(value));
+            return self.plain(before, value);
         }
+        self.0.extend_from_slice(before.as_bytes());
+        self.0.extend_from_slice(json::escape_str(value).as_bytes());
     }
 
-    fn raw(&mut self, key: &str, value: &[u8]) {
-        self.key(key);
-        self.0.push_str(&String::from_utf8_lossy(value));
-    }
-
-    fn finish(mut self) -> String {
-        self.0.push('}');
-        self.0
+    /// A text that needs no escapes.
+    fn plain(&mut self, before: &str, value: &str) {
+        self.0.extend_from_slice(before.as_bytes());
+        self.0.push(b'"');
+        self.0.extend_from_slice(value.as_bytes());
+        self.0.push(b'"');
     }
 }
 
@@ -249,11 +291,11 @@ fn why_no_object(data: &[u8]) -> String {
 }
 
 /// Takes the publisher's own event and completes it.
-fn adopt(publish: &Publish<'_>) -> Result<Vec<u8>, NotAnEvent> {
+fn adopt(publish: &Publish<'_>, now: &str) -> Result<Vec<u8>, NotAnEvent> {
     let first = serde_json::Deserializer::from_slice(publish.data).into_iter::<Map<String, Value>>().next();
     let Some(Ok(mut event)) = first else { return Err(NotAnEvent(why_no_object(publish.data))) };
     if !event.contains_key("time") {
-        event.insert("time".into(), time::rfc3339_local(SystemTime::now()).into());
+        event.insert("time".into(), now.into());
     }
     if !event.contains_key("traceid") {
         event.insert("traceid".into(), publish.trace_parent.into());

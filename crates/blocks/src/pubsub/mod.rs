@@ -20,6 +20,7 @@ mod streaming;
 mod subscriptions;
 
 pub use bulk_publish::{BulkCall, BulkEntryCall, BulkFailure, EntryIds};
+pub use cloudevent::Form;
 pub use discovery::{Description, bulk as bulk_settings};
 pub(crate) use handler::Drain;
 pub use route::{Bulk, Origin, Route, RouteError, Rule, SharedRoute};

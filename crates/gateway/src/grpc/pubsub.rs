@@ -1,7 +1,7 @@
 //! Publishing and streamed subscriptions over gRPC (api.md §4, §6.5).
 
 use dapr_blocks::pubsub::{
-    Acks, BulkCall, BulkEntryCall, EventStream, PublishCall, StreamError, StreamRequest, Via,
+    Acks, BulkCall, BulkEntryCall, EventStream, Form, PublishCall, StreamError, StreamRequest, Via,
 };
 use dapr_wire::runtime::v1 as rt;
 use dapr_wire::runtime::v1::subscribe_topic_events_request_alpha1::SubscribeTopicEventsRequestType as FromClient;
@@ -44,6 +44,7 @@ pub async fn bulk_publish(
     let entries = message.entries.into_iter().map(|entry| BulkEntryCall {
         entry_id: entry.entry_id,
         event: entry.event,
+        form: Form::AsSent,
         content_type: entry.content_type,
         // An empty map cannot be told from an absent one.
         metadata: (!entry.metadata.is_empty()).then_some(entry.metadata),
@@ -52,6 +53,7 @@ pub async fn bulk_publish(
         pubsub: &message.pubsub_name,
         topic: &message.topic,
         entries: entries.collect(),
+        ids_admitted: false,
         metadata: message.metadata,
         trace: trace_context::of(&headers),
         via: Via::Grpc,

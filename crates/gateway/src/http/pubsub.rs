@@ -6,14 +6,19 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use dapr_blocks::pubsub::{BulkCall, BulkEntryCall, BulkFailure, EntryIds, PublishCall, Via, cloudevent};
+use dapr_blocks::pubsub::{
+    BulkCall, BulkEntryCall, BulkFailure, EntryIds, Form, PublishCall, Via, cloudevent,
+};
 use dapr_components::pubsub::FailedEntry;
 use dapr_errors::pubsub::Serialization;
 use dapr_errors::{ApiError, pubsub as errors};
 use dapr_gocompat::json;
 use dapr_transport::Body;
 use http::{Response, StatusCode};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::call::Call;
 use super::fields::{FieldError, Fields, first_value};
@@ -52,18 +57,28 @@ pub async fn bulk_publish(api: Arc<Api>, mut call: Call) -> Result<Response<Body
         |reason: String| errors::events(Serialization::UnmarshalEvents, pubsub, topic, app_id, reason);
     let read = body.map_err(&unreadable)?;
     let read = read_entries(&read).map_err(unreadable)?;
-    let mut ids = EntryIds::default();
-    let mut entries = Vec::with_capacity(read.len());
-    for entry in read {
-        let event = event_bytes(&entry.event, &entry.content_type).map_err(|reason| {
+    let mut ids = EntryIds::with_capacity(read.len());
+    let mut events = Vec::with_capacity(read.len());
+    for entry in &read {
+        events.push(event_bytes(&entry.event, &entry.content_type).map_err(|reason| {
             errors::events(Serialization::MarshalEnvelope, pubsub, topic, app_id, reason)
-        })?;
+        })?);
         ids.admit(&entry.entry_id, pubsub, topic, app_id)?;
-        let Entry { entry_id, content_type, metadata, .. } = entry;
-        entries.push(BulkEntryCall { entry_id, event, content_type, metadata });
     }
-    let trace = trace_context::of(&call.headers);
-    let bulk = BulkCall { pubsub, topic, entries, metadata, trace, via: Via::Http, name: &call.path };
+    let entries = read.into_iter().zip(events).map(|(entry, (event, form))| {
+        let Entry { entry_id, content_type, metadata, .. } = entry;
+        BulkEntryCall { entry_id, event, form, content_type, metadata }
+    });
+    let bulk = BulkCall {
+        pubsub,
+        topic,
+        entries: entries.collect(),
+        ids_admitted: true,
+        metadata,
+        trace: trace_context::of(&call.headers),
+        via: Via::Http,
+        name: &call.path,
+    };
     match api.pubsub.bulk_publish(bulk).await {
         Ok(()) => Ok(reply::no_content()),
         Err(BulkFailure::Refused(error)) => Err(since_checked(error, pubsub, topic)),
@@ -81,12 +96,96 @@ fn since_checked(error: ApiError, pubsub: &str, topic: &str) -> ApiError {
 #[derive(Debug)]
 struct Entry {
     entry_id: String,
-    event: Value,
+    event: Event,
     content_type: String,
     metadata: Option<HashMap<String, String>>,
 }
 
+#[derive(Debug, PartialEq)]
+enum Event {
+    Any(Value),
+    /// JSON as Go writes it.
+    GoJson(Bytes),
+}
+
+/// An element of which nothing has to be told to a Go program: every field has
+/// its type and its exact name.
+struct PlainEntry<'a> {
+    entry_id: String,
+    event: &'a RawValue,
+    content_type: String,
+    metadata: Option<HashMap<String, String>>,
+}
+
+impl<'de> Deserialize<'de> for PlainEntry<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PlainFields)
+    }
+}
+
+/// Not derived: that would take an array for an entry, too.
+struct PlainFields;
+
+impl<'de> Visitor<'de> for PlainFields {
+    type Value = PlainEntry<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an entry without oddities")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PlainEntry<'de>, A::Error> {
+        let (mut entry_id, mut event, mut content_type, mut metadata) = (None, None, None, None);
+        while let Some(name) = map.next_key::<&str>()? {
+            match name {
+                "entryId" if entry_id.is_none() => entry_id = Some(map.next_value()?),
+                "event" if event.is_none() => event = Some(map.next_value()?),
+                "contentType" if content_type.is_none() => content_type = Some(map.next_value()?),
+                "metadata" if metadata.is_none() => metadata = Some(map.next_value()?),
+                _ => return Err(A::Error::custom("an unknown or repeated field")),
+            }
+        }
+        Ok(PlainEntry {
+            entry_id: entry_id.unwrap_or_default(),
+            event: event.ok_or_else(|| A::Error::missing_field("event"))?,
+            content_type: content_type.unwrap_or_default(),
+            metadata: metadata.unwrap_or_default(),
+        })
+    }
+}
+
 fn read_entries(body: &[u8]) -> Result<Vec<Entry>, String> {
+    match read_plain(body) {
+        Some(entries) => Ok(entries),
+        None => read_any(body),
+    }
+}
+
+/// What [`read_any`] reads, if the body is as almost all are: events that are
+/// JSON go from text to text and share one buffer.
+fn read_plain(body: &[u8]) -> Option<Vec<Entry>> {
+    let plain = Vec::<PlainEntry<'_>>::deserialize(&mut serde_json::Deserializer::from_slice(body)).ok()?;
+    let (mut normalizer, mut events) = (json::Normalizer::default(), Vec::with_capacity(body.len()));
+    let mut ends = Vec::with_capacity(plain.len());
+    for entry in &plain {
+        if publishes_json(&entry.content_type) {
+            normalizer.append(entry.event.get(), &mut events).ok()?;
+        }
+        ends.push(events.len());
+    }
+    let (events, mut start) = (Bytes::from(events), 0);
+    let read = plain.into_iter().zip(ends).map(|(entry, end)| {
+        let PlainEntry { entry_id, event, content_type, metadata } = entry;
+        let event = if publishes_json(&content_type) {
+            Event::GoJson(events.slice(std::mem::replace(&mut start, end)..end))
+        } else {
+            Event::Any(json::decode_first(event.get().as_bytes()).ok()?.0)
+        };
+        Some(Entry { entry_id, event, content_type, metadata })
+    });
+    read.collect()
+}
+
+fn read_any(body: &[u8]) -> Result<Vec<Entry>, String> {
     let items = match first_value(body).map_err(|e| e.to_string())? {
         Value::Array(items) => items,
         Value::Null => Vec::new(),
@@ -96,7 +195,7 @@ fn read_entries(body: &[u8]) -> Result<Vec<Entry>, String> {
         let mut fields = Fields::of(item, ENTRY_TYPE)?;
         Ok(Entry {
             entry_id: fields.string("entryId")?,
-            event: fields.take("event").unwrap_or_default(),
+            event: Event::Any(fields.take("event").unwrap_or_default()),
             content_type: fields.string("contentType")?,
             metadata: fields.string_map("metadata")?,
         })
@@ -104,13 +203,21 @@ fn read_entries(body: &[u8]) -> Result<Vec<Entry>, String> {
     items.into_iter().map(|item| read(item).map_err(|e| e.to_string())).collect()
 }
 
+fn publishes_json(content_type: &str) -> bool {
+    cloudevent::is_json(content_type) || cloudevent::is_cloud_event(content_type)
+}
+
 /// What an entry publishes: JSON stays JSON, binary data arrives as base64.
-fn event_bytes(event: &Value, content_type: &str) -> Result<Bytes, String> {
+fn event_bytes(event: &Event, content_type: &str) -> Result<(Bytes, Form), String> {
     const MISMATCH: &str = "error: mismatch between contentType and event";
+    let event = match event {
+        Event::GoJson(event) => return Ok((event.clone(), Form::GoJson)),
+        Event::Any(event) => event,
+    };
     if cloudevent::is_binary(content_type) {
         let text = event.as_str().ok_or(MISMATCH)?;
         return decode(text)
-            .map(Bytes::from)
+            .map(|data| (Bytes::from(data), Form::AsSent))
             .map_err(|at| {
                 format!("error: unable to decode base64 application/octect-stream data: illegal base64 data at input byte {at}")
             });
@@ -118,11 +225,11 @@ fn event_bytes(event: &Value, content_type: &str) -> Result<Bytes, String> {
     if cloudevent::is_text(content_type) {
         return event
             .as_str()
-            .map(|text| Bytes::copy_from_slice(text.as_bytes()))
+            .map(|text| (Bytes::copy_from_slice(text.as_bytes()), Form::AsSent))
             .ok_or_else(|| MISMATCH.to_owned());
     }
-    if cloudevent::is_json(content_type) || cloudevent::is_cloud_event(content_type) {
-        return Ok(Bytes::from(json::to_go_json(event)));
+    if publishes_json(content_type) {
+        return Ok((Bytes::from(json::to_go_json(event)), Form::GoJson));
     }
     Err(MISMATCH.to_owned())
 }
@@ -171,7 +278,7 @@ mod tests {
     use super::*;
 
     fn bytes(event: Value, content_type: &str) -> Result<String, String> {
-        event_bytes(&event, content_type).map(|b| String::from_utf8_lossy(&b).into_owned())
+        event_bytes(&Event::Any(event), content_type).map(|(b, _)| String::from_utf8_lossy(&b).into_owned())
     }
 
     #[test]
@@ -207,6 +314,50 @@ mod tests {
         )
         .unwrap();
         assert_eq!((read[0].entry_id.as_str(), &read[0].metadata), ("1", &None));
+    }
+
+    /// Bytes of all events, or the first error.
+    fn published(
+        entries: Vec<Entry>,
+    ) -> Result<Vec<(String, Bytes, Option<HashMap<String, String>>)>, String> {
+        let one = |e: Entry| Ok((e.entry_id, event_bytes(&e.event, &e.content_type)?.0, e.metadata));
+        entries.into_iter().map(one).collect()
+    }
+
+    #[test]
+    fn the_fast_way_through_a_body_reads_what_the_other_reads() {
+        for body in [
+            r#"[{"entryId":"1","event":{"b":1.50,"a":" <"},"contentType":"application/json","metadata":{"k":"v"}}]x"#,
+            r#" [ {"event": 5 ,"contentType":"application/cloudevents+json"} , {"entryId":"\u0031","event":"hi","contentType":"text/plain"} ] "#,
+            r#"[{"entryId":"1","event":"YWI=","contentType":"application/octet-stream","metadata":null}]"#,
+            r#"[{"entryId":"1","event":{},"contentType":"text/plain"}]"#,
+            r#"[{"entryId":"1","event":null,"contentType":"application/x+json"}]"#,
+            "[]",
+        ] {
+            let plain = published(read_plain(body.as_bytes()).expect(body));
+            assert_eq!(plain, published(read_any(body.as_bytes()).unwrap()), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_is_left_to_the_other_way() {
+        for body in [
+            r#"[{"entryID":"1","event":1,"contentType":"application/json"}]"#,
+            r#"[{"entryId":null,"event":1,"contentType":"application/json"}]"#,
+            r#"[{"entryId":"1","event":1,"event":2,"contentType":"application/json"}]"#,
+            r#"[{"entryId":"1","event":1e999,"contentType":"application/json"}]"#,
+            r#"[{"entryId":"1","event":[1e999],"contentType":"text/plain"}]"#,
+            r#"[{"entryId":"1","contentType":"application/json"}]"#,
+            r#"[{"entryId":"1","event":1,"more":1}]"#,
+            r#"[["1",1,"application/json",null]]"#,
+            "[null]",
+            "null",
+            "{}",
+            "[{",
+        ] {
+            assert!(read_plain(body.as_bytes()).is_none(), "{body}");
+        }
+        assert!(read_plain(b"[{\"entryId\":\"\xff\",\"event\":1}]").is_none());
     }
 
     #[test]
