@@ -162,7 +162,13 @@ impl PubSub for RedisStreams {
         if self.shared.closed.is_triggered() {
             return Err(Error::Closed);
         }
-        let command = wire::add_command(&request, self.shared.settings.trim, SystemTime::now());
+        let command = wire::add_command(
+            &request.topic,
+            &request.data,
+            &request.metadata,
+            self.shared.settings.trim,
+            SystemTime::now(),
+        );
         match self.shared.connection.call(&command).await {
             Ok(_) => Ok(()),
             Err(e) => Err(Error::Retriable(publish_error(&e))),
@@ -178,13 +184,8 @@ impl PubSub for RedisStreams {
         let (trim, now) = (self.shared.settings.trim, SystemTime::now());
         let mut pipeline = Pipeline::with_capacity(request.entries.len());
         for entry in &request.entries {
-            let message = PublishRequest {
-                topic: request.topic.clone(),
-                data: entry.event.clone(),
-                metadata: entry.metadata.clone(),
-                content_type: None,
-            };
-            pipeline.add_command(wire::add_command(&message, trim, now));
+            let add = wire::add_command(&request.topic, &entry.event, &entry.metadata, trim, now);
+            pipeline.add_command(add);
         }
         if pipeline.is_empty() {
             return Some(Ok(Vec::new()));

@@ -1,20 +1,26 @@
 //! Commands and answers of streams.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
-use dapr_components::pubsub::{Message, PublishRequest, RequestMetadata};
+use dapr_components::pubsub::{Message, RequestMetadata};
 use redis::{Cmd, Value, cmd};
 
 use super::Trim;
 use crate::connection::{bytes_of, text_of};
 
 /// Appends a message.
-pub(super) fn add_command(request: &PublishRequest, trim: Trim, now: SystemTime) -> Cmd {
-    let metadata: BTreeMap<_, _> = request.metadata.iter().collect();
-    let metadata = serde_json::to_vec(&metadata).unwrap_or_else(|_| b"{}".to_vec());
-    let mut command = Cmd::with_capacity(9, request.topic.len() + request.data.len() + metadata.len() + 64);
-    command.arg("XADD").arg(&request.topic);
+pub(super) fn add_command(
+    topic: &str,
+    data: &[u8],
+    metadata: &RequestMetadata,
+    trim: Trim,
+    now: SystemTime,
+) -> Cmd {
+    let metadata = metadata_text(metadata);
+    let mut command = Cmd::with_capacity(10, topic.len() + data.len() + metadata.len() + 64);
+    command.arg("XADD").arg(topic);
     match trim {
         Trim::No => {}
         Trim::MaxLength(length) => {
@@ -28,8 +34,17 @@ pub(super) fn add_command(request: &PublishRequest, trim: Trim, now: SystemTime)
             command.arg("MINID").arg("~").arg(format!("{}-1", oldest.as_millis()));
         }
     }
-    command.arg("*").arg("data").arg(&request.data[..]).arg("metadata").arg(metadata);
+    command.arg("*").arg("data").arg(data).arg("metadata").arg(&*metadata);
     command
+}
+
+/// As JSON, sorted.
+fn metadata_text(metadata: &RequestMetadata) -> Cow<'static, [u8]> {
+    if metadata.is_empty() {
+        return Cow::Borrowed(b"{}");
+    }
+    let sorted: BTreeMap<_, _> = metadata.iter().collect();
+    serde_json::to_vec(&sorted).map_or(Cow::Borrowed(b"{}"), Cow::Owned)
 }
 
 /// An entry of a stream.
@@ -86,6 +101,9 @@ fn entry_of(topic: &str, item: Value) -> Option<Entry> {
 
 fn metadata_of(id: &str, value: Value) -> RequestMetadata {
     let text = bytes_of(value).unwrap_or_default();
+    if text == b"{}" {
+        return RequestMetadata::new();
+    }
     match serde_json::from_slice::<Option<HashMap<String, String>>>(&text) {
         Ok(metadata) => metadata.unwrap_or_default(),
         Err(error) => {
@@ -149,18 +167,18 @@ mod tests {
 
     #[test]
     fn publishing() {
-        let request = PublishRequest {
-            topic: "t".to_owned(),
-            data: "x".into(),
-            metadata: RequestMetadata::from([("k".to_owned(), "v".to_owned())]),
-            content_type: None,
-        };
+        let metadata =
+            RequestMetadata::from([("k".to_owned(), "v".to_owned()), ("a".to_owned(), String::new())]);
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
-        let add = |trim| words(&add_command(&request, trim, now));
-        assert_eq!(add(Trim::No), "XADD t * data x metadata {\"k\":\"v\"}");
-        assert_eq!(add(Trim::MaxLength(7)), "XADD t MAXLEN ~ 7 * data x metadata {\"k\":\"v\"}");
+        let add = |trim| words(&add_command("t", b"x", &metadata, trim, now));
+        assert_eq!(add(Trim::No), "XADD t * data x metadata {\"a\":\"\",\"k\":\"v\"}");
+        assert_eq!(add(Trim::MaxLength(7)), "XADD t MAXLEN ~ 7 * data x metadata {\"a\":\"\",\"k\":\"v\"}");
         let aged = add(Trim::Age(Duration::from_secs(10)));
-        assert_eq!(aged, "XADD t MINID ~ 90000-1 * data x metadata {\"k\":\"v\"}");
+        assert_eq!(
+            words(&add_command("t", b"", &RequestMetadata::new(), Trim::No, now)),
+            "XADD t * data  metadata {}"
+        );
+        assert_eq!(aged, "XADD t MINID ~ 90000-1 * data x metadata {\"a\":\"\",\"k\":\"v\"}");
     }
 
     #[test]
