@@ -7,6 +7,9 @@ use dapr_components::state::{
 };
 use dapr_conformance::state::Config;
 use dapr_conformance::state::request::{delete, set, with_etag, with_ttl};
+use dapr_kernel::Shutdown;
+use dapr_kernel::tasks::TaskGroup;
+use dapr_kernel::workers::Workers;
 use dapr_redis::state::RedisStore;
 
 use crate::support::TestServer;
@@ -244,4 +247,39 @@ async fn a_server_that_is_away_fails_the_start() {
     let error = tokio::time::timeout(Duration::from_secs(10), RedisStore::connect(&context)).await.unwrap();
     let error = error.err().unwrap().to_string();
     assert!(error.starts_with(&format!("redis store: error connecting to redis at {host}: ")), "{error}");
+}
+
+/// A command that crosses to another thread wakes it twice.
+#[tokio::test]
+async fn each_worker_has_one_link() {
+    let server = TestServer::start().await;
+    let store = Arc::new(open(&server, &[]).await);
+    store.set(&set("k", "v")).await.unwrap();
+    let links = async || {
+        let clients: String = redis::from_redis_value(server.run(&["CLIENT", "LIST"]).await).unwrap();
+        // The command that asks came on one, too.
+        clients.lines().count() - 1
+    };
+    assert_eq!(links().await, 1);
+    let workers = Workers::start(3).unwrap();
+    let tasks = TaskGroup::new(Shutdown::new()).with_workers(workers);
+    // Places are held so that each task is on another worker.
+    let (release, released) = tokio::sync::watch::channel(false);
+    for _ in 0..3 {
+        let (done, finished) = tokio::sync::oneshot::channel();
+        let (store, mut released) = (store.clone(), released.clone());
+        tasks.spawn_placed("calls", tasks.place(), async move {
+            for _ in 0..5 {
+                assert!(get(&store, "k").await.is_some());
+            }
+            done.send(()).unwrap();
+            released.wait_for(|released| *released).await.unwrap();
+        });
+        finished.await.unwrap();
+    }
+    assert_eq!(links().await, 3);
+    store.close().await;
+    eventually("the links are closed", async || links().await == 0).await;
+    release.send(true).unwrap();
+    assert!(tasks.stop(Duration::from_secs(5)).await);
 }
