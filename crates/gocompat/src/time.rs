@@ -12,7 +12,7 @@ const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
 
 /// `2006-01-02T15:04:05Z`, in UTC, fractions cut off.
 pub fn rfc3339(time: SystemTime) -> String {
-    format(time, Offset::UTC, "%Y-%m-%dT%H:%M:%S") + "Z"
+    rfc3339_in(time, Offset::UTC)
 }
 
 /// `2006-01-02T15:04:05.999999999Z`, in UTC, trailing zeros cut off.
@@ -24,6 +24,22 @@ pub fn rfc3339_nano(time: SystemTime) -> String {
 /// with `Z` where the offset is zero.
 pub fn rfc3339_local(time: SystemTime) -> String {
     let offset = TimeZone::system().to_offset(timestamp(time));
+    rfc3339_in(time, offset)
+}
+
+fn rfc3339_in(time: SystemTime, offset: Offset) -> String {
+    let local = offset.to_datetime(timestamp(time));
+    // Every event has such a time: no layout is looked at for it.
+    if offset == Offset::UTC && local.year() >= 0 {
+        let mut text = *b"0000-00-00T00:00:00Z";
+        let year = [local.year() / 100, local.year() % 100].map(|n| n as i8);
+        let clock = [local.month(), local.day(), local.hour(), local.minute(), local.second()];
+        for (at, number) in [0, 2, 5, 8, 11, 14, 17].into_iter().zip(year.into_iter().chain(clock)) {
+            text[at] += (number / 10) as u8;
+            text[at + 1] += (number % 10) as u8;
+        }
+        return String::from_utf8_lossy(&text).into_owned();
+    }
     let zone = if offset == Offset::UTC { "Z" } else { "%:z" };
     format(time, offset, &format!("%Y-%m-%dT%H:%M:%S{zone}"))
 }
@@ -196,6 +212,18 @@ mod tests {
         let before = SystemTime::UNIX_EPOCH - Duration::from_millis(5500);
         assert_eq!(rfc3339_nano(before), "1969-12-31T23:59:54.5Z");
         assert_eq!(rfc3339(before), "1969-12-31T23:59:54Z");
+    }
+
+    proptest! {
+        #[test]
+        fn whole_seconds_look_the_same_without_a_layout(seconds in 0u64..260_000_000_000, offset in -48i8..=48) {
+            let time = at(seconds, 999_999_999);
+            prop_assert_eq!(rfc3339(time), format(time, Offset::UTC, "%Y-%m-%dT%H:%M:%S") + "Z");
+            let offset = Offset::from_seconds(i32::from(offset) * 900).unwrap();
+            let zone = if offset == Offset::UTC { "Z" } else { "%:z" };
+            let wanted = format(time, offset, &format!("%Y-%m-%dT%H:%M:%S{zone}"));
+            prop_assert_eq!(rfc3339_in(time, offset), wanted);
+        }
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dapr_components::pubsub::{HandlerError, Message, MessageHandler, PublishRequest};
+use dapr_components::pubsub::{HandlerError, Message, MessageHandler, PublishRequest, RequestMetadata};
 use dapr_kernel::Shutdown;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
@@ -120,7 +121,7 @@ impl Handler {
             Err(error) => {
                 let name = &self.loaded.name;
                 tracing::error!(target: SCOPE, "error deserializing cloud event in pubsub {name} and topic {topic}: {error}");
-                return self.give_up(&message, &topic, error).await;
+                return self.give_up(&message, &message.metadata, &topic, error).await;
             }
         };
         if cloudevent::has_expired(&read.event) {
@@ -140,7 +141,7 @@ impl Handler {
             }
             Err(error) => {
                 tracing::error!(target: SCOPE, "error finding matching route for event {:?} in pubsub {} and topic {topic}: {error}", read.event.get("id"), self.loaded.name);
-                return self.give_up(&message, &topic, error.to_string()).await;
+                return self.give_up(&message, &message.metadata, &topic, error.to_string()).await;
             }
         };
         let event = Event {
@@ -149,7 +150,7 @@ impl Handler {
             topic,
             pubsub: self.loaded.name.clone(),
             path,
-            metadata: message.metadata.clone(),
+            metadata: std::mem::take(&mut message.metadata),
         };
         match self.deliver(&event, &message).await {
             Ok(()) => Ok(()),
@@ -157,17 +158,20 @@ impl Handler {
                 if self.drain.is_sealed() || self.stop.is_triggered() {
                     return Err(HandlerError::Cancelled);
                 }
-                self.give_up(&message, &event.topic, reason).await
+                self.give_up(&message, &event.metadata, &event.topic, reason).await
             }
         }
     }
 
     /// Delivery under the inbound policy; dropped events count as delivered.
+    /// The message's metadata are the event's by now.
     async fn deliver(&self, event: &Event, message: &Message) -> Result<(), String> {
         let attempt = |_| async {
             match self.postman.deliver(event).await {
                 Err(dropped @ (DeliveryError::Dropped | DeliveryError::NoRoute)) => {
-                    if self.route.dead_letter_topic.is_empty() || self.dead_letter(message).await.is_ok() {
+                    if self.route.dead_letter_topic.is_empty()
+                        || self.dead_letter_with(message, &event.metadata).await.is_ok()
+                    {
                         return Ok(());
                     }
                     Err(dropped)
@@ -183,8 +187,15 @@ impl Handler {
     }
 
     /// Dead letter if there is one, else the component decides.
-    async fn give_up(&self, message: &Message, topic: &str, reason: String) -> Result<(), HandlerError> {
-        if !self.route.dead_letter_topic.is_empty() && self.dead_letter(message).await.is_ok() {
+    async fn give_up(
+        &self,
+        message: &Message,
+        metadata: &RequestMetadata,
+        topic: &str,
+        reason: String,
+    ) -> Result<(), HandlerError> {
+        if !self.route.dead_letter_topic.is_empty() && self.dead_letter_with(message, metadata).await.is_ok()
+        {
             self.service.ended(&self.loaded, topic, DROP, None);
             return Ok(());
         }
@@ -193,13 +204,17 @@ impl Handler {
     }
 
     pub(super) async fn dead_letter(&self, message: &Message) -> Result<(), ()> {
+        self.dead_letter_with(message, &message.metadata).await
+    }
+
+    async fn dead_letter_with(&self, message: &Message, metadata: &RequestMetadata) -> Result<(), ()> {
         if self.route.dead_letter_topic.is_empty() {
             return Ok(());
         }
         let request = PublishRequest {
             topic: String::new(),
             data: message.data.clone(),
-            metadata: message.metadata.clone(),
+            metadata: metadata.clone(),
             content_type: message.content_type.clone(),
         };
         self.service.dead_letter(&self.loaded, &self.route.dead_letter_topic, &message.topic, request).await
@@ -235,24 +250,28 @@ fn parse(data: &[u8]) -> Result<Map<String, Value>, String> {
 }
 
 /// Only what a delivery over HTTP without expressions looks at; the rest is
-/// checked to be JSON and not kept.
+/// checked to be JSON and not kept. `traceid` counts where `traceparent` is missing.
 fn peek(data: &[u8]) -> Result<Map<String, Value>, String> {
     #[derive(serde::Deserialize)]
-    struct Head {
+    struct Head<'a> {
         id: Option<Value>,
         expiration: Option<Value>,
-        traceid: Option<Value>,
+        #[serde(borrow)]
+        traceid: Option<&'a RawValue>,
         traceparent: Option<Value>,
-        tracestate: Option<Value>,
     }
-    let head: Head = serde_json::from_slice(data).map_err(|e| e.to_string())?;
+    let head: Head<'_> = serde_json::from_slice(data).map_err(|e| e.to_string())?;
+    let trace_id = head.traceid.filter(|_| head.traceparent.is_none());
+    let trace_id: Option<Value> = match trace_id {
+        Some(raw) => serde_json::from_str(raw.get()).map_err(|e| e.to_string())?,
+        None => None,
+    };
     let mut out = Map::new();
     for (key, value) in [
         ("id", head.id),
         ("expiration", head.expiration),
-        ("traceid", head.traceid),
+        ("traceid", trace_id),
         ("traceparent", head.traceparent),
-        ("tracestate", head.tracestate),
     ] {
         if let Some(value) = value {
             out.insert(key.to_owned(), value);
@@ -293,6 +312,11 @@ mod tests {
     fn peeking_keeps_what_counts_and_refuses_what_is_no_object() {
         let head = peek(br#"{"id":"1","data":{"x":[1,2]},"expiration":"e"}"#).unwrap();
         assert_eq!(head.len(), 2);
+        let traced =
+            |event: &[u8]| super::super::spans::traceparent(&peek(event).unwrap()).map(str::to_owned);
+        assert_eq!(traced(br#"{"traceid":"i","traceparent":"p"}"#).as_deref(), Some("p"));
+        assert_eq!(traced(br#"{"traceid":"i","traceparent":null}"#).as_deref(), Some("i"));
+        assert_eq!(traced(br#"{"traceid":null,"tracestate":"s"}"#), None);
         assert!(peek(b"[1]").is_err());
         assert!(peek(b"{\"a\":").is_err());
     }
