@@ -6,8 +6,9 @@ use http::{HeaderMap, HeaderValue, Method};
 
 /// Which protocol a request or answer came from; decides how header names are
 /// spelled on the wire between sidecars (api.md §13.30).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
+    #[default]
     Http,
     Grpc,
 }

@@ -87,6 +87,10 @@ impl External {
         *self.named.write() = built;
     }
 
+    pub fn is_named(&self, name: &str) -> bool {
+        self.named.read().contains_key(name)
+    }
+
     /// The endpoint resource of that name.
     pub fn named(&self, name: &str) -> Option<Result<Endpoint, String>> {
         self.named.read().get(name).cloned()

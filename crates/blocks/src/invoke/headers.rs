@@ -62,8 +62,10 @@ fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Room that is made before a header is read.
-const USUAL_HEADERS: usize = 64;
+/// Room that is made before a header is read: for what is added on the way to
+/// the application or caller, and at most. A map that grows is copied.
+const FURTHER_HEADERS: usize = 4;
+const MOST_ROOM: usize = 64;
 
 /// How names are written between sidecars: from HTTP in canonical case, from
 /// gRPC in lower case (api.md §13.30).
@@ -79,7 +81,10 @@ pub enum Spelling {
 ///
 /// Binary values stay, as bytes, when `keep_binary` is set: gRPC peers.
 pub fn from_wire(wire: &ReceivedMetadata, keep_binary: bool) -> HeaderMap {
-    let mut out = HeaderMap::with_capacity((wire.len() + 4).min(USUAL_HEADERS));
+    if wire.is_empty() {
+        return HeaderMap::new();
+    }
+    let mut out = HeaderMap::with_capacity((wire.len() + FURTHER_HEADERS).min(MOST_ROOM));
     let mut connection = false;
     'all: for (key, values) in wire.iter() {
         let Some(name) = header_name(key) else { continue };

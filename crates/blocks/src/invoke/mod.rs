@@ -12,6 +12,7 @@ mod redirects;
 mod replay;
 mod service;
 mod target;
+mod tries;
 mod wire;
 
 pub use access::{AccessGuard, Denied};

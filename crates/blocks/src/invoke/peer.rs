@@ -34,31 +34,36 @@ impl From<ClientError> for PeerError {
 
 /// Sends a [`request_body`] to the peer and returns as soon as the answer's
 /// head is there; its body streams.
-pub async fn call(
+pub fn call(
     channel: &H2Channel,
     request: Body,
     outgoing: HeaderMap,
     limit: usize,
-) -> Result<InvokeResponse, PeerError> {
+) -> impl Future<Output = Result<InvokeResponse, PeerError>> + Send + use<> {
     let mut request = Request::new(request);
     *request.uri_mut() = http::Uri::from_static(CALL_LOCAL_STREAM);
     *request.method_mut() = http::Method::POST;
     *request.headers_mut() = outgoing;
     request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
-    let (parts, body) = channel.send(request).await?.into_parts();
-    refused(&parts.headers)?;
-    let mut reader = Reader::new(body, limit);
-    let first = match reader.next_bytes().await {
-        Ok(Some(first)) => Received::decode(first).map_err(FrameError::from),
-        Ok(None) => {
-            refused(reader.trailers().unwrap_or(&HeaderMap::new()))?;
-            return Err(internal("no response received from stream"));
-        }
-        Err(error) => Err(error),
-    };
-    let first = first.map_err(|e| PeerError::Unreachable(e.to_string()))?;
-    answer(first, reader)
+    // No async fn, and polled in place: the future holds the request once.
+    let mut sending = channel.send(request);
+    async move {
+        let mut reader = {
+            let (parts, body) = (&mut sending).await?.into_parts();
+            refused(&parts.headers)?;
+            Reader::new(body, limit)
+        };
+        let first = match reader.next_bytes().await {
+            Ok(Some(first)) => Received::decode(first).map_err(FrameError::from),
+            Ok(None) => {
+                refused(reader.trailers().unwrap_or(&HeaderMap::new()))?;
+                return Err(internal("no response received from stream"));
+            }
+            Err(error) => Err(error),
+        };
+        answer(first.map_err(|e| PeerError::Unreachable(e.to_string()))?, reader)
+    }
 }
 
 /// An error status in headers or trailers.

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -11,7 +12,7 @@ use dapr_components::nameresolution::{NameResolver, ResolveRequest};
 use dapr_errors::Code;
 use dapr_kernel::AppIdentity;
 use dapr_kernel::tasks::TaskGroup;
-use dapr_resiliency::{Builtin, Outcome, Policies, Policy, PolicyError, StatusCode};
+use dapr_resiliency::{Builtin, Policies, Policy, PolicyError};
 use dapr_resources::HttpEndpoint;
 use dapr_security::Security;
 use dapr_telemetry::metrics::catalogue::{Catalogue, MessageKind};
@@ -20,6 +21,7 @@ use dapr_transport::Body;
 use dapr_transport::client::{H2Channel, H2Options};
 use dapr_transport::connect::Destination;
 use http::{HeaderMap, HeaderValue};
+use indexmap::{Equivalent, IndexMap};
 use parking_lot::RwLock;
 
 use super::access::AccessGuard;
@@ -27,6 +29,7 @@ use super::external::{Endpoint, External};
 use super::headers::Spelling;
 use super::peer::{self, PeerError};
 use super::target::AppAddress;
+use super::tries::{Attempt, Failure, Head, Template, failure, judge, whole};
 use super::wire::{Metadata, RequestHead};
 
 /// What the service is built from.
@@ -97,7 +100,8 @@ struct Inner {
     resolver: ArcSwapOption<Box<dyn AsResolver>>,
     app: ArcSwapOption<AppChannel>,
     peers: RwLock<HashMap<Arc<str>, Peer>>,
-    addresses: RwLock<HashMap<(String, String), Resolved>>,
+    /// By id and namespace.
+    addresses: RwLock<IndexMap<(String, String), Resolved>>,
     forwarded: Forwarded,
     external: External,
 }
@@ -131,6 +135,23 @@ impl Peer {
 struct Resolved {
     addresses: Arc<[Arc<str>]>,
     until: Instant,
+}
+
+impl Resolved {
+    /// One of the addresses, unless they are too old.
+    fn current(&self) -> Option<Arc<str>> {
+        (self.until > Instant::now()).then(|| pick(&self.addresses))
+    }
+}
+
+/// Id and namespace as a key of [`Inner::addresses`] that needs no copies.
+#[derive(Hash)]
+struct AppKey<'a>(&'a str, &'a str);
+
+impl Equivalent<(String, String)> for AppKey<'_> {
+    fn equivalent(&self, (id, namespace): &(String, String)) -> bool {
+        self.0 == id && self.1 == namespace
+    }
 }
 
 /// The header values that every remote call carries, made once.
@@ -221,18 +242,29 @@ impl InvokeService {
 
     /// Calls `request` on `target`: an app id, `id.namespace`, the name of an
     /// HTTPEndpoint or a URL. The method is normalised already.
-    pub async fn invoke(&self, target: &str, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
+    pub fn invoke(
+        &self,
+        target: Arc<str>,
+        request: InvokeRequest,
+    ) -> impl Future<Output = Result<InvokeResponse, InvokeError>> + Send + use<> {
+        let service = self.clone();
         let policies = &self.0.options.policies;
         let external = target.starts_with("http://") || target.starts_with("https://");
-        let policy = if external || self.0.external.named(target).is_some() {
-            policies.http_endpoint(target, &request.method)
+        let policy = if external || self.0.external.is_named(&target) {
+            policies.http_endpoint(&target, &request.method)
         } else {
-            policies.app_method(target, &request.method)
+            policies.app_method(&target, &request.method)
         };
-        if policy.is_none() {
-            return self.invoke_once(target, request).await;
+        // No async fn, and the body taken where it is: the future holds both
+        // once.
+        let (mut template, mut body) = Template::of(request);
+        async move {
+            if policy.is_none() {
+                let body = std::mem::take(&mut body);
+                return service.invoke_once(&target, Head::Only(&mut template), body).await;
+            }
+            service.invoke_under(&policy, &target, &template, &mut body).await
         }
-        self.invoke_under(&policy, target, request).await
     }
 
     /// Answers outside 200..=399 are failures to the policy. What cannot be
@@ -241,32 +273,31 @@ impl InvokeService {
         &self,
         policy: &Policy,
         target: &str,
-        mut request: InvokeRequest,
+        template: &Template,
+        body: &mut Body,
     ) -> Result<InvokeResponse, InvokeError> {
-        let streaming = request.body.length().is_none();
-        let body = std::mem::take(&mut request.body);
-        let (once, replay) = if streaming || !policy.has_retries() {
-            (Some(body), None)
-        } else {
-            let data = body.collect().await.map_err(|e| InvokeError::new(Code::Internal, e.to_string()))?;
-            (None, Some(data))
-        };
-        let once = parking_lot::Mutex::new(once);
-        let template = Template::of(request);
+        let streaming = body.length().is_none();
+        let replay =
+            if streaming || !policy.has_retries() { None } else { Some(whole(std::mem::take(body)).await?) };
         let outcome = policy
-            .run(|_| {
+            .run_in_place(|_| {
                 let body = match &replay {
                     Some(data) => Body::from(data.clone()),
-                    None => once.lock().take().unwrap_or_default(),
+                    None => std::mem::take(body),
                 };
-                let attempt = template.request(body);
-                async move { judge(self.invoke_once(target, attempt).await, streaming).await }
+                async move {
+                    let answer = self.invoke_once(target, Head::Again(template), body).await;
+                    match judge(answer) {
+                        Ok(answer) => Ok(answer),
+                        // Boxed: most calls succeed.
+                        Err(failed) => Err(Box::pin(failure(failed, streaming)).await),
+                    }
+                }
             })
             .await;
         // An open breaker never looked at the body, but the caller sends it.
-        let unread = once.lock().take();
-        if let Some(body) = unread {
-            body.drain(UNREAD_LIMIT).await;
+        if !http_body::Body::is_end_stream(body) {
+            Box::pin(std::mem::take(body).drain(UNREAD_LIMIT)).await;
         }
         match outcome {
             Ok(answer) => Ok(answer),
@@ -276,22 +307,31 @@ impl InvokeService {
         }
     }
 
-    async fn invoke_once(&self, target: &str, request: InvokeRequest) -> Result<InvokeResponse, InvokeError> {
+    async fn invoke_once(
+        &self,
+        target: &str,
+        head: Head<'_>,
+        body: Body,
+    ) -> Result<InvokeResponse, InvokeError> {
         let own = self.identity();
+        // Boxed are the ways that lead elsewhere than to another sidecar: these
+        // calls take more room, and have no second box within.
         if let Some(endpoint) = self.0.external.named(target) {
             let endpoint = endpoint.map_err(|e| InvokeError::new(Code::Internal, e))?;
-            return Box::pin(self.call_external(target, endpoint, request)).await;
+            return Box::pin(self.call_external(target, endpoint, head.request(body))).await;
         }
         match AppAddress::parse(target, own.namespace()) {
             Err(error) => Err(InvokeError::new(Code::InvalidArgument, error.to_string())),
             Ok(AppAddress::Url(url)) => {
-                let endpoint = self.0.external.url(&url).map_err(|e| InvokeError::new(Code::Internal, e))?;
-                Box::pin(self.call_external(target, endpoint, request)).await
+                let endpoint = self.0.external.url(url).map_err(|e| InvokeError::new(Code::Internal, e))?;
+                Box::pin(self.call_external(target, endpoint, head.request(body))).await
             }
             Ok(AppAddress::App { id, namespace }) if id == own.app_id() && namespace == own.namespace() => {
-                self.invoke_local(request).await
+                Box::pin(self.invoke_local(head.request(body))).await
             }
-            Ok(AppAddress::App { id, namespace }) => self.invoke_remote(&id, &namespace, request).await,
+            Ok(AppAddress::App { id, namespace }) => {
+                self.invoke_remote(id, namespace, head.template(), body).await
+            }
         }
     }
 
@@ -332,38 +372,31 @@ impl InvokeService {
         &self,
         id: &str,
         namespace: &str,
-        mut request: InvokeRequest,
+        request: &Template,
+        body: Body,
     ) -> Result<InvokeResponse, InvokeError> {
-        let body = std::mem::take(&mut request.body);
-        let request = Template::of(request);
-        let replay = match body.length() {
-            Some(len) if len <= REPLAY_LIMIT => {
-                Some(body.collect().await.map_err(|e| InvokeError::new(Code::Internal, e.to_string()))?)
-            }
-            _ => {
-                return self.attempt(id, namespace, &request, body).await.map_err(|e| e.0);
-            }
-        };
-        let data = replay.unwrap_or_default();
-        let policies = &self.0.options.policies;
-        if policies.has_app(id) {
-            return self.attempt(id, namespace, &request, Body::from(data)).await.map_err(|e| e.0);
+        if !body.length().is_some_and(|len| len <= REPLAY_LIMIT) {
+            return self.attempt(id, namespace, request, body).await.map_err(|e| e.0);
         }
-        let policy = policies.builtin(Builtin::ServiceRetries);
-        let tries = std::sync::atomic::AtomicU32::new(0);
+        let data = whole(body).await?;
+        let policies = &self.0.options.policies;
+        // Its own policy replaces the built-in one.
+        let policy =
+            if policies.has_app(id) { Policy::NONE } else { policies.builtin(Builtin::ServiceRetries) };
+        let tries = AtomicU32::new(0);
         let outcome = policy
-            .run(|attempt| {
-                tries.store(attempt.0, std::sync::atomic::Ordering::Relaxed);
-                self.attempt(id, namespace, &request, Body::from(data.clone()))
+            .run_in_place(|attempt| {
+                tries.store(attempt.0, Ordering::Relaxed);
+                self.attempt(id, namespace, request, Body::from(data.clone()))
             })
             .await;
         outcome.map_err(|error| match error {
-            PolicyError::Operation(Attempt(error, true)) => {
-                let retries = tries.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(1);
+            PolicyError::Operation(Attempt(error, true)) if !policy.is_none() => {
+                let retries = tries.load(Ordering::Relaxed).saturating_sub(1);
                 let text = format!("failed to invoke target {id} after {retries} retries. Error: {error}");
                 InvokeError::new(error.code, text)
             }
-            PolicyError::Operation(Attempt(error, false)) => error,
+            PolicyError::Operation(Attempt(error, _)) => error,
             other => InvokeError::new(Code::Internal, other.to_string()),
         })
     }
@@ -376,11 +409,13 @@ impl InvokeService {
         body: Body,
     ) -> Result<InvokeResponse, Attempt> {
         let address = self.resolve(id, namespace).await.map_err(|e| Attempt(e, false))?;
-        let channel = self.peer(id, namespace, &address);
-        let limit = self.0.options.max_message;
         let started = self.sending(id);
-        let message = self.peer_message(id, request, body);
-        let answer = peer::call(&channel, message, peer_headers(&request.headers), limit).await;
+        let answer = {
+            let message = self.peer_message(id, request, body);
+            let channel = self.peer(id, namespace, &address);
+            peer::call(&channel, message, peer_headers(&request.headers), self.max_message())
+        }
+        .await;
         self.received(id, started, &answer);
         match answer {
             Ok(answer) => Ok(answer),
@@ -426,11 +461,16 @@ impl InvokeService {
 
     /// `host:port` of a sidecar of the application.
     pub async fn resolve(&self, id: &str, namespace: &str) -> Result<Arc<str>, InvokeError> {
-        let key = (id.to_owned(), namespace.to_owned());
-        let now = Instant::now();
-        if let Some(hit) = self.0.addresses.read().get(&key).filter(|r| r.until > now) {
-            return Ok(pick(&hit.addresses));
+        let known = self.0.addresses.read().get(&AppKey(id, namespace)).and_then(Resolved::current);
+        match known {
+            Some(address) => Ok(address),
+            // Boxed: most calls find the address here.
+            None => Box::pin(self.look_up(id, namespace)).await,
         }
+    }
+
+    async fn look_up(&self, id: &str, namespace: &str) -> Result<Arc<str>, InvokeError> {
+        let now = Instant::now();
         let resolver = self.0.resolver.load_full();
         let resolver = resolver
             .as_deref()
@@ -439,6 +479,7 @@ impl InvokeService {
         let addresses = self.ask(resolver, id, namespace).await?;
         let ttl = if resolver.is_multi_address() { MULTI_ADDRESS_TTL } else { SINGLE_ADDRESS_TTL };
         let answer = pick(&addresses);
+        let key = (id.to_owned(), namespace.to_owned());
         self.0.addresses.write().insert(key, Resolved { addresses, until: now + ttl });
         Ok(answer)
     }
@@ -504,7 +545,7 @@ impl InvokeService {
 
     /// Drops what is remembered about an address that failed.
     pub(super) fn forget(&self, id: &str, namespace: &str, address: &Arc<str>) {
-        self.0.addresses.write().remove(&(id.to_owned(), namespace.to_owned()));
+        self.0.addresses.write().swap_remove(&AppKey(id, namespace));
         self.0.peers.write().remove(address);
     }
 }
@@ -519,103 +560,6 @@ fn peer_headers(request: &HeaderMap) -> HeaderMap {
     }
     headers.insert(http::header::USER_AGENT, HeaderValue::from_static("dapr-sidecar"));
     headers
-}
-
-/// A failed attempt and whether another may succeed.
-#[derive(Debug)]
-struct Attempt(InvokeError, bool);
-
-impl std::fmt::Display for Attempt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Outcome for Attempt {
-    fn retriable(&self) -> bool {
-        self.1
-    }
-}
-
-/// What a policy sees as failed: no answer, or one with an error status.
-struct Failure {
-    answer: Result<Box<InvokeResponse>, InvokeError>,
-    retriable: bool,
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.answer {
-            Ok(answer) => write!(f, "the application answered {:?}", answer.status),
-            Err(error) => error.fmt(f),
-        }
-    }
-}
-
-impl Outcome for Failure {
-    fn retriable(&self) -> bool {
-        self.retriable
-    }
-
-    fn status(&self) -> Option<StatusCode> {
-        match &self.answer {
-            Ok(answer) => match &answer.status {
-                AppStatus::Http(status) => Some(StatusCode::http(*status)),
-                AppStatus::Grpc { code, .. } => Some(StatusCode::grpc(*code as i32)),
-            },
-            Err(error) => Some(StatusCode::grpc(error.code as i32)),
-        }
-    }
-}
-
-async fn judge(
-    answer: Result<InvokeResponse, InvokeError>,
-    streaming: bool,
-) -> Result<InvokeResponse, Failure> {
-    match answer {
-        // A gRPC application's own status never asks for a retry (api.md §7.5).
-        Ok(answer) if answer.status.is_success() || matches!(answer.status, AppStatus::Grpc { .. }) => {
-            Ok(answer)
-        }
-        Ok(mut answer) => {
-            if !streaming && let Ok(data) = std::mem::take(&mut answer.body).collect().await {
-                answer.body = Body::from(data);
-            }
-            Err(Failure { answer: Ok(Box::new(answer)), retriable: !streaming })
-        }
-        Err(error) => Err(Failure { answer: Err(error), retriable: !streaming }),
-    }
-}
-
-/// A request without its body, which is what makes it shareable.
-struct Template {
-    method: String,
-    verb: http::Method,
-    query: String,
-    headers: HeaderMap,
-    content_type: Option<HeaderValue>,
-    type_url: String,
-    origin: Origin,
-}
-
-impl Template {
-    fn of(request: InvokeRequest) -> Self {
-        let InvokeRequest { method, verb, query, headers, content_type, type_url, origin, body: _ } = request;
-        Self { method, verb, query, headers, content_type, type_url, origin }
-    }
-
-    fn request(&self, body: Body) -> InvokeRequest {
-        InvokeRequest {
-            method: self.method.clone(),
-            verb: self.verb.clone(),
-            query: self.query.clone(),
-            headers: self.headers.clone(),
-            content_type: self.content_type.clone(),
-            type_url: self.type_url.clone(),
-            origin: self.origin,
-            body,
-        }
-    }
 }
 
 /// A status as the metrics of invocation show it: its number in whichever

@@ -1,5 +1,7 @@
 //! Whom a call is for (api.md §7.1, §7.2).
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use dapr_gocompat::{path, urlesc};
 use http::HeaderMap;
@@ -13,13 +15,13 @@ const APP_ID_HEADER: &str = "dapr-app-id";
 /// target.
 ///
 /// The header is taken away; credentials stay.
-pub fn from_http(path: &str, headers: &mut HeaderMap) -> Option<(String, String)> {
+pub fn from_http<'p>(path: &'p str, headers: &mut HeaderMap) -> Option<(Cow<'p, str>, Cow<'p, str>)> {
     if let Some(id) = headers.remove(APP_ID_HEADER) {
         let id = id.to_str().ok().filter(|id| !id.is_empty())?;
-        return Some((id.to_owned(), cleaned(path.trim_start_matches('/'))));
+        return Some((Cow::Owned(id.to_owned()), cleaned(path.trim_start_matches('/'))));
     }
     if let Some(id) = from_basic_auth(headers) {
-        return Some((id, cleaned(path.trim_start_matches('/'))));
+        return Some((Cow::Owned(id), cleaned(path.trim_start_matches('/'))));
     }
     from_path(path)
 }
@@ -34,7 +36,7 @@ fn from_basic_auth(headers: &HeaderMap) -> Option<String> {
         .then(|| target.to_owned())
 }
 
-fn from_path(path: &str) -> Option<(String, String)> {
+fn from_path(path: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     let mut rest = path.trim_start_matches('/');
     for part in ["v1.0", "invoke"] {
         let after = rest.strip_prefix(part)?;
@@ -46,7 +48,11 @@ fn from_path(path: &str) -> Option<(String, String)> {
     let (target, method) = rest
         .split_once("/method/")
         .or_else(|| Some((rest.trim_end_matches('/').strip_suffix("/method")?, "")))?;
-    let target = urlesc::query_unescape(target.trim_end_matches('/')).ok()?;
+    let target = target.trim_end_matches('/');
+    let target = match target.contains(['%', '+']) {
+        true => Cow::Owned(urlesc::query_unescape(target).ok()?),
+        false => Cow::Borrowed(target),
+    };
     if target.is_empty() {
         return None;
     }
@@ -55,55 +61,53 @@ fn from_path(path: &str) -> Option<(String, String)> {
 
 /// Resolved before anybody looks for characters that a method must not have:
 /// what is not there any more cannot offend (api.md §7.3).
-fn cleaned(method: &str) -> String {
+fn cleaned(method: &str) -> Cow<'_, str> {
     if !method.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return method.to_owned();
+        return Cow::Borrowed(method);
     }
-    match path::clean(method).as_str() {
-        "." => String::new(),
-        cleaned => cleaned.to_owned(),
+    match path::clean(method) {
+        cleaned if cleaned == "." => Cow::Borrowed(""),
+        cleaned => Cow::Owned(cleaned),
     }
 }
 
 /// Path cleaning folds the slashes of a URL target into one.
-fn restore_scheme(target: String) -> String {
+fn restore_scheme(target: Cow<'_, str>) -> Cow<'_, str> {
     for scheme in ["http:/", "https:/"] {
         if let Some(rest) = target.strip_prefix(scheme)
             && !rest.starts_with('/')
         {
-            return format!("{scheme}/{rest}");
+            return Cow::Owned(format!("{scheme}/{rest}"));
         }
     }
     target
 }
 
 /// An application as a caller names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum AppAddress {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AppAddress<'a> {
     App {
-        id: String,
-        namespace: String,
+        id: &'a str,
+        namespace: &'a str,
     },
     /// `http://` or `https://` URL.
-    Url(String),
+    Url(&'a str),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid app id {0}")]
 pub struct InvalidTarget(pub String);
 
-impl AppAddress {
+impl<'a> AppAddress<'a> {
     /// `id` or `id.namespace`; an id alone is in `own_namespace`.
-    pub fn parse(target: &str, own_namespace: &str) -> Result<Self, InvalidTarget> {
+    pub fn parse(target: &'a str, own_namespace: &'a str) -> Result<Self, InvalidTarget> {
         if target.starts_with("http://") || target.starts_with("https://") {
-            return Ok(Self::Url(target.to_owned()));
+            return Ok(Self::Url(target));
         }
         let mut parts = target.split('.');
         match (parts.next(), parts.next(), parts.next()) {
-            (Some(id), None, _) => Ok(Self::App { id: id.to_owned(), namespace: own_namespace.to_owned() }),
-            (Some(id), Some(namespace), None) => {
-                Ok(Self::App { id: id.to_owned(), namespace: namespace.to_owned() })
-            }
+            (Some(id), None, _) => Ok(Self::App { id, namespace: own_namespace }),
+            (Some(id), Some(namespace), None) => Ok(Self::App { id, namespace }),
             _ => Err(InvalidTarget(target.to_owned())),
         }
     }
@@ -138,9 +142,9 @@ mod tests {
 
     #[test]
     fn paths_name_targets() {
-        let path = |p: &str| from_http(p, &mut HeaderMap::new());
+        let path = |p: &'static str| from_http(p, &mut HeaderMap::new());
         assert_eq!(path("/v1.0/invoke/b/method/m/n"), Some(("b".into(), "m/n".into())));
-        assert_eq!(path("/v1.0/invoke/b/method"), Some(("b".into(), String::new())));
+        assert_eq!(path("/v1.0/invoke/b/method"), Some(("b".into(), "".into())));
         assert_eq!(path("/v1.0/invoke/b/m"), None);
         assert_eq!(path("/other"), None);
         assert_eq!(
@@ -152,20 +156,20 @@ mod tests {
             Some(("http://127.0.0.1:80".into(), "m".into()))
         );
         assert_eq!(path("//v1.0//invoke//b//method/m"), Some(("b".into(), "m".into())));
-        assert_eq!(path("/v1.0/invoke/b/method/"), Some(("b".into(), String::new())));
+        assert_eq!(path("/v1.0/invoke/b/method/"), Some(("b".into(), "".into())));
         assert_eq!(path("/v1.0invoke/b/method/m"), None);
     }
 
     #[test]
     fn a_method_may_lead_out_of_its_place() {
-        let path = |p: &str| from_http(p, &mut HeaderMap::new());
+        let path = |p: &'static str| from_http(p, &mut HeaderMap::new());
         assert_eq!(path("/v1.0/invoke/b/method/a#/../../c"), Some(("b".into(), "../c".into())));
         assert_eq!(path("/v1.0/invoke/b/method/../c"), Some(("b".into(), "../c".into())));
     }
 
     #[test]
     fn one_dot_separates_the_namespace() {
-        let app = |id: &str, ns: &str| AppAddress::App { id: id.into(), namespace: ns.into() };
+        let app = |id, namespace| AppAddress::App { id, namespace };
         assert_eq!(AppAddress::parse("a", "ns"), Ok(app("a", "ns")));
         assert_eq!(AppAddress::parse("a.b", "ns"), Ok(app("a", "b")));
         assert_eq!(AppAddress::parse("a.b.c", "ns").unwrap_err().to_string(), "invalid app id a.b.c");

@@ -302,6 +302,9 @@ impl Payload {
     }
 }
 
+/// Headers that most messages have at most.
+const USUAL_HEADERS: usize = 12;
+
 /// Name and encoded `ListStringValue` of each header.
 #[derive(Default)]
 pub struct ReceivedMetadata(Vec<(Bytes, Bytes)>);
@@ -337,6 +340,9 @@ impl ReceivedMetadata {
         // A list that is cut is found here and not when it is read.
         for field in Fields(list.clone()) {
             field?;
+        }
+        if self.0.is_empty() {
+            self.0.reserve(USUAL_HEADERS);
         }
         self.0.push((name, list));
         Ok(())

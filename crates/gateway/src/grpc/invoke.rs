@@ -30,7 +30,7 @@ pub async fn invoke_service(
     let method = normalize(&message.method)
         .map_err(|e| failed(&dapr_errors::grpc_nested(Code::InvalidArgument, &e.to_string())))?;
     let call = to_request(metadata, method, message)?;
-    let answer = api.invoke.invoke(&request.id, call).await.map_err(|error| failed(&error))?;
+    let answer = api.invoke.invoke(request.id.as_str().into(), call).await.map_err(|error| failed(&error))?;
     respond(answer).await
 }
 

@@ -1,18 +1,20 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use dapr_errors::{ApiError, general};
 use dapr_gocompat::urlesc;
 use dapr_transport::Body;
 use dapr_transport::server::Peer;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
 /// One request on its way to a handler.
 #[derive(Debug)]
 pub struct Call {
     pub method: Method,
-    /// Cleaned path, still escaped.
-    pub path: String,
+    /// Cleaned, still escaped.
+    pub path: Path,
     /// The path as it was asked for, if cleaning changed it.
     pub uncleaned: Option<String>,
     /// Query string without the question mark.
@@ -22,6 +24,25 @@ pub struct Call {
     /// Limited to the configured size; may fail while being read.
     pub body: Body,
     pub peer: Peer,
+}
+
+/// The path of a request. The usual one needs no cleaning and no copy: it is
+/// the request's own.
+#[derive(Clone, Debug)]
+pub enum Path {
+    AsAsked(PathAndQuery),
+    Cleaned(Arc<str>),
+}
+
+impl std::ops::Deref for Path {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::AsAsked(target) => target.path(),
+            Self::Cleaned(path) => path,
+        }
+    }
 }
 
 /// Path parameters, decoded.
@@ -98,7 +119,7 @@ mod tests {
     fn call(query: &str) -> Call {
         Call {
             method: Method::GET,
-            path: "/".to_owned(),
+            path: Path::Cleaned("/".into()),
             uncleaned: None,
             query: query.to_owned(),
             headers: HeaderMap::new(),

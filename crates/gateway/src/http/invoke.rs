@@ -1,6 +1,7 @@
 //! Service invocation over HTTP: where every unmatched request ends
 //! (api.md §7.1, §7.5).
 
+use std::future::ready;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,43 +9,44 @@ use dapr_app_channel::{InvokeRequest, InvokeResponse, Origin, Status};
 use dapr_blocks::invoke::{InvokeError, from_http, normalize, strip_hop_by_hop};
 use dapr_errors::{ApiError, Code, invoke as errors};
 use dapr_transport::Body;
+use futures::FutureExt;
+use futures::future::Either;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use prost::Message;
 
 use super::call::Call;
 use super::reply;
-use super::spans::Invoked;
+use super::routes::Answer;
+use super::spans::{Traced, unescaped};
 use crate::Api;
 
-pub async fn fallback(api: &Arc<Api>, call: Call) -> Response<Body> {
-    let mut invoked = None;
-    let mut response = match invoke(api, call, &mut invoked).await {
-        Ok(response) => response,
-        Err(error) => reply::error(&error),
+/// All that can be done before the call itself is, so that the future holds no
+/// more than that. `traced` learns what is called.
+pub fn fallback(api: &Api, call: Call, traced: &mut Traced) -> Answer {
+    let wants_events = call.header("accept").is_some_and(|v| v.contains("text/event-stream"));
+    let (target, request) = match to_request(call) {
+        Ok(found) => found,
+        Err(error) => return Box::pin(ready(reply::error(&error))),
     };
-    if let Some(invoked) = invoked {
-        response.extensions_mut().insert(invoked);
-    }
-    response
+    traced.invokes(&target, &request.method);
+    let answer = api.invoke.invoke(target.clone(), request);
+    // `then` keeps the call where it is; an async block would lay it out twice.
+    Box::pin(answer.then(move |answer| match answer {
+        Ok(answer) if answer.body.as_full().is_some() => Either::Left(ready(respond(answer, wants_events))),
+        // Boxed: most answers are all here with their head.
+        Ok(answer) => Either::Right(Box::pin(stream(answer, target, wants_events))),
+        Err(error) => Either::Left(ready(reply::error(&failed(&target, &error)))),
+    }))
 }
 
-/// `invoked` becomes what the request's span shows.
-async fn invoke(
-    api: &Api,
-    mut call: Call,
-    invoked: &mut Option<Invoked>,
-) -> Result<Response<Body>, ApiError> {
-    let path = call.uncleaned.as_deref().unwrap_or(&call.path);
-    let path = dapr_gocompat::urlesc::path_unescape(path).map_err(|_| errors::no_app_id())?;
+fn to_request(mut call: Call) -> Result<(Arc<str>, InvokeRequest), ApiError> {
+    let path = unescaped(call.uncleaned.as_deref().unwrap_or(&call.path)).ok_or_else(errors::no_app_id)?;
     let (target, method) = from_http(&path, &mut call.headers).ok_or_else(errors::no_app_id)?;
     let method = normalize(&method).map_err(|e| {
         errors::failed(&target, dapr_errors::grpc_nested(Code::InvalidArgument, &e.to_string()))
     })?;
-    if api.tracer.is_active() && dapr_telemetry::trace::propagation::is_sampled(&call.headers) {
-        *invoked = Some(Invoked { target: target.clone(), method: method.clone() });
-    }
-    let wants_events = call.header("accept").is_some_and(|v| v.contains("text/event-stream"));
+    let target = Arc::from(target);
     let mut headers = call.headers;
     strip_hop_by_hop(&mut headers);
     headers.remove(HOST);
@@ -60,10 +62,7 @@ async fn invoke(
         origin: Origin::Http,
         body: call.body,
     };
-    match api.invoke.invoke(&target, request).await {
-        Ok(answer) => respond(answer, wants_events).await.map_err(|e| errors::failed(&target, e)),
-        Err(error) => Err(failed(&target, &error)),
-    }
+    Ok((target, request))
 }
 
 fn failed(target: &str, error: &InvokeError) -> ApiError {
@@ -81,7 +80,18 @@ fn drop_binary(headers: &mut HeaderMap) {
     }
 }
 
-async fn respond(mut answer: InvokeResponse, wants_events: bool) -> Result<Response<Body>, String> {
+/// An answer whose body is still to come.
+async fn stream(mut answer: InvokeResponse, target: Arc<str>, wants_events: bool) -> Response<Body> {
+    match whole(std::mem::take(&mut answer.body)).await {
+        Ok(body) => {
+            answer.body = body;
+            respond(answer, wants_events)
+        }
+        Err(error) => reply::error(&errors::failed(&target, error)),
+    }
+}
+
+fn respond(mut answer: InvokeResponse, wants_events: bool) -> Response<Body> {
     strip_hop_by_hop(&mut answer.headers);
     answer.headers.remove(CONTENT_LENGTH);
     drop_binary(&mut answer.headers);
@@ -93,7 +103,6 @@ async fn respond(mut answer: InvokeResponse, wants_events: bool) -> Result<Respo
             (code.http_status(), Body::from(status_json(*code, message, details)))
         }
     };
-    let body = whole(body).await?;
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     *response.headers_mut() = answer.headers;
@@ -102,7 +111,7 @@ async fn respond(mut answer: InvokeResponse, wants_events: bool) -> Result<Respo
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
-        return Ok(response);
+        return response;
     }
     match answer.content_type {
         Some(content_type) => {
@@ -113,7 +122,7 @@ async fn respond(mut answer: InvokeResponse, wants_events: bool) -> Result<Respo
         }
         None => {}
     }
-    Ok(response)
+    response
 }
 
 /// Answers up to this size are read before they are passed on.

@@ -5,7 +5,7 @@ use dapr_components::middleware::{Answer, Chain, Endpoint, Next};
 use dapr_transport::Body;
 use dapr_transport::server::Peer;
 use http::{Request, Response, StatusCode, Uri};
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
 
 use super::call::{Call, Params};
 use super::reply;
@@ -35,15 +35,15 @@ struct Routes<'a> {
 #[async_trait]
 impl Endpoint for Routes<'_> {
     async fn call(&self, request: Request<Body>) -> Answer {
-        let mut traced = self.traced.lock().await;
-        Ok(self.api.route(to_call(request), &mut traced).await)
+        let mut routed = self.api.route(to_call(request), &mut self.traced.lock());
+        Ok(routed.answer().await)
     }
 }
 
 fn to_request(call: Call) -> Result<Request<Body>, http::uri::InvalidUri> {
-    let path = call.uncleaned.unwrap_or(call.path);
+    let path = call.uncleaned.as_deref().unwrap_or(&call.path);
     let target = match call.query.is_empty() {
-        true => path,
+        true => path.to_owned(),
         false => format!("{path}?{}", call.query),
     };
     let mut request = Request::new(call.body);
@@ -56,7 +56,7 @@ fn to_request(call: Call) -> Result<Request<Body>, http::uri::InvalidUri> {
 
 fn to_call(request: Request<Body>) -> Call {
     let (parts, body) = request.into_parts();
-    let (path, uncleaned) = cleaned(parts.uri.path());
+    let (path, uncleaned) = cleaned(&parts.uri);
     Call {
         method: parts.method,
         path,
@@ -71,13 +71,14 @@ fn to_call(request: Request<Body>) -> Call {
 
 #[cfg(test)]
 mod tests {
+    use super::super::call::Path;
     use super::*;
 
     #[test]
     fn a_call_survives_the_way_through() {
         let call = Call {
             method: http::Method::PUT,
-            path: "/v1.0/state/a%2Fb".to_owned(),
+            path: Path::Cleaned("/v1.0/state/a%2Fb".into()),
             uncleaned: Some("/v1.0/state//a%2Fb".to_owned()),
             query: "metadata.x=1".to_owned(),
             headers: http::HeaderMap::new(),
@@ -86,7 +87,7 @@ mod tests {
             peer: Peer(Some(([127, 0, 0, 1], 80).into())),
         };
         let back = to_call(to_request(call).unwrap());
-        assert_eq!((back.method.as_str(), back.path.as_str()), ("PUT", "/v1.0/state/a%2Fb"));
+        assert_eq!((back.method.as_str(), &*back.path), ("PUT", "/v1.0/state/a%2Fb"));
         assert_eq!(back.uncleaned.as_deref(), Some("/v1.0/state//a%2Fb"));
         assert_eq!(back.query, "metadata.x=1");
         assert_eq!(back.body.as_full().unwrap(), "text");

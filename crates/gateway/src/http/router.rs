@@ -39,7 +39,7 @@ impl Router {
 
     /// The route for `path` (escaped, with a leading slash) and `method`.
     pub fn find(&self, method: &Method, path: &str) -> Result<Option<(&'static Route, Params)>, BadParam> {
-        let mut raw = Vec::with_capacity(4);
+        let mut raw = Vec::new();
         let Some(route) = self.root.find(method, path.strip_prefix('/').unwrap_or(path), &mut raw) else {
             return Ok(None);
         };

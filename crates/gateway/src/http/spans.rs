@@ -1,6 +1,8 @@
 //! Tracing of the HTTP API: the span of a request, baggage, and the trace
 //! headers of its answer (runtime.md §10).
 
+use std::borrow::Cow;
+
 use dapr_telemetry::trace::{
     BAGGAGE, Span, SpanKind, TRACEPARENT, TRACESTATE, TraceContext, Tracer, propagation,
 };
@@ -19,13 +21,6 @@ const ZERO_TRACEPARENT: HeaderValue =
 /// Headers that applications mark to be seen in spans.
 const MARKED: &str = "dapr-";
 const TOKEN: &str = "dapr-api-token";
-
-/// Target and method of a service invocation, which only its handler knows.
-#[derive(Clone, Debug)]
-pub struct Invoked {
-    pub target: String,
-    pub method: String,
-}
 
 /// One request under way.
 pub struct Traced {
@@ -51,7 +46,7 @@ pub fn begin(tracer: &Tracer, parts: &mut Parts, peer: Peer) -> Result<Traced, R
         }
     };
     let caller = propagation::http_parent(&parts.headers);
-    let mut span = tracer.start(SpanKind::Client, caller.as_ref(), || decoded(parts.uri.path()));
+    let mut span = tracer.start(SpanKind::Client, caller.as_ref(), || decoded(parts.uri.path()).into_owned());
     if span.is_recording() {
         describe(&mut span, parts, peer);
     }
@@ -59,8 +54,16 @@ pub fn begin(tracer: &Tracer, parts: &mut Parts, peer: Peer) -> Result<Traced, R
     Ok(Traced { span, caller, baggage, answers: true })
 }
 
-fn decoded(path: &str) -> String {
-    dapr_gocompat::urlesc::path_unescape(path).unwrap_or_else(|_| path.to_owned())
+fn decoded(path: &str) -> Cow<'_, str> {
+    unescaped(path).unwrap_or(Cow::Borrowed(path))
+}
+
+/// A path without escapes, which most have none of; `None` if one is broken.
+pub fn unescaped(path: &str) -> Option<Cow<'_, str>> {
+    match path.contains('%') {
+        true => dapr_gocompat::urlesc::path_unescape(path).ok().map(Cow::Owned),
+        false => Some(Cow::Borrowed(path)),
+    }
 }
 
 /// What is known from the request alone.
@@ -70,13 +73,13 @@ fn describe(span: &mut Span, parts: &Parts, peer: Peer) {
         span.set(name.as_str().to_owned(), last.and_then(|v| v.to_str().ok()).unwrap_or_default());
     }
     span.set("dapr.protocol", "http");
-    span.set("dapr.api", format!("{} {}", parts.method, decoded(parts.uri.path())));
+    span.set("dapr.api", format_args!("{} {}", parts.method, decoded(parts.uri.path())));
     span.set("http.request.method", parts.method.as_str());
     let target = parts.uri.path_and_query().map_or("/", |p| p.as_str());
     span.set("url.full", target);
     if let Some(address) = peer.0 {
-        span.set("server.address", address.ip().to_string());
-        span.set("server.port", address.port().to_string());
+        span.set("server.address", address.ip());
+        span.set("server.port", address.port());
     }
 }
 
@@ -102,6 +105,14 @@ impl Traced {
         database(span, system, name, call);
     }
 
+    /// Adds target and method of a service invocation, which only its handler
+    /// knows.
+    pub fn invokes(&mut self, target: &str, method: &str) {
+        self.span.set("rpc.service", "ServiceInvocation");
+        self.span.set("net.peer.name", target);
+        self.span.rename(format_args!("CallLocal/{target}/{method}"));
+    }
+
     /// Ends the span and adds trace headers that the answer lacks.
     pub fn end(mut self, response: &mut Response<Body>) {
         if !self.answers {
@@ -109,12 +120,7 @@ impl Traced {
         }
         let status = response.status().as_u16();
         if self.span.is_recording() {
-            if let Some(Invoked { target, method }) = response.extensions_mut().remove::<Invoked>() {
-                self.span.set("rpc.service", "ServiceInvocation");
-                self.span.set("net.peer.name", target.as_str());
-                self.span.rename(format!("CallLocal/{target}/{method}"));
-            }
-            self.span.set("dapr.status_code", status.to_string());
+            self.span.set("dapr.status_code", status);
             self.span.http_status(status);
         }
         let headers = response.headers_mut();
@@ -139,17 +145,17 @@ impl Traced {
 fn database(span: &mut Span, system: &str, name: &str, call: &Call) {
     span.set("db.system", system);
     span.set("db.connection_string", system);
-    span.set("db.statement", format!("{} {}", call.method, decoded(&call.path)));
+    span.set("db.statement", format_args!("{} {}", call.method, decoded(&call.path)));
     span.set("db.name", name);
 }
 
 fn actor(span: &mut Span, route: &Route, params: &Params, call: &Call) {
     let actor = format!("{}.{}", params.get("type"), params.get("id"));
-    span.set("dapr.actor", actor.as_str());
+    span.set("dapr.actor", &actor);
     if route.name == "InvokeActor" {
         span.set("rpc.service", "ServiceInvocation");
         span.set("net.peer.name", actor);
-        span.rename(format!("CallActor/{}/{}", params.get("type"), params.get("method")));
+        span.rename(format_args!("CallActor/{}/{}", params.get("type"), params.get("method")));
     } else {
         database(span, "state", "actor", call);
     }
