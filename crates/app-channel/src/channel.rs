@@ -156,7 +156,8 @@ impl AppChannel {
         let slot = self.slot().await;
         let mut response = match &self.0.kind {
             Kind::Http(http) => http.invoke(request).await?,
-            Kind::Grpc(grpc) => grpc.invoke(request).await?,
+            // Boxed: HTTP applications need no room for what gRPC takes.
+            Kind::Grpc(grpc) => Box::pin(grpc.invoke(request)).await?,
         };
         if let Some(slot) = slot {
             response.body = response.body.guarded(slot);

@@ -1,4 +1,6 @@
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +11,8 @@ use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::Body;
 use dapr_transport::client::{ClientError, H2Channel, H2Options, Http1Options, Http1Pool};
 use dapr_transport::connect::Destination;
+use futures::FutureExt;
+use futures::future::Either;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -83,62 +87,107 @@ impl HttpChannel {
 
     /// Sends a request with an origin-form URI through the application's
     /// pipeline; adds the application's token.
-    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
+    ///
+    /// Neither this nor what it calls is an async fn: each would hold the
+    /// request once more.
+    pub fn send(
+        &self,
+        mut request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, ClientError>> + Send + use<'_> {
         if let Some(token) = &self.token {
             request.headers_mut().insert(TOKEN_HEADER, token.clone());
         }
-        let Some(metrics) = &self.metrics else { return self.send_through(request).await };
-        // Both are shared, not copied.
-        let (verb, uri) = (request.method().clone(), request.uri().clone());
-        let sent = request.body().length().unwrap_or(0);
-        metrics.http_client.started(verb.as_str(), uri.path(), sent);
-        let started = Instant::now();
-        let answer = self.send_through(request).await;
-        let (status, received) = match &answer {
-            Ok(response) => (response.status().as_u16(), response.body().length().unwrap_or(0)),
-            Err(_) => (StatusCode::INTERNAL_SERVER_ERROR.as_u16(), 0),
-        };
-        metrics.http_client.completed(verb.as_str(), uri.path(), status, received, started.elapsed());
-        answer
+        let measured = self.metrics.as_deref().map(|metrics| Measured::start(metrics, &request));
+        self.send_through(request).inspect(move |answer| {
+            if let Some(measured) = measured {
+                measured.end(answer);
+            }
+        })
     }
 
     /// Most sidecars have no middleware: for them nothing is boxed or copied.
-    async fn send_through(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
-        let Some(chain) = self.pipeline.chain() else { return self.send_untokened(request).await };
+    fn send_through(
+        &self,
+        mut request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, ClientError>> + Send + use<'_> {
+        let Some(chain) = self.pipeline.chain() else {
+            return Either::Left(self.send_untokened(request));
+        };
         request.extensions_mut().insert(self.scheme);
-        let through = Box::pin(Next::new(&chain, self).run(request));
-        through.await.map_err(|error| match error.downcast::<ClientError>() {
-            Ok(error) => *error,
-            Err(error) => ClientError::Broken(error),
-        })
+        Either::Right(Box::pin(async move {
+            Next::new(&chain, self).run(request).await.map_err(|error| {
+                match error.downcast::<ClientError>() {
+                    Ok(error) => *error,
+                    Err(error) => ClientError::Broken(error),
+                }
+            })
+        }))
     }
 
     /// Sends without token and middleware: health probes.
-    pub async fn send_untokened(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
+    pub fn send_untokened(
+        &self,
+        mut request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, ClientError>> + Send + use<'_> {
         match &self.client {
             Client::Http1(pool) => {
                 request.headers_mut().insert(header::HOST, self.host.clone());
-                pool.send(request).await
+                Either::Left(pool.send(request))
             }
-            Client::H2c(channel) => channel.send(request).await,
+            Client::H2c(channel) => Either::Right(channel.send(request)),
         }
     }
 
-    pub(crate) async fn invoke(&self, request: InvokeRequest) -> Result<InvokeResponse, ChannelError> {
-        let response = self.send(to_http(request, self.zero_trace)?).await?;
-        let (mut parts, mut body) = response.into_parts();
-        let content_type = parts.headers.remove(header::CONTENT_TYPE);
-        if parts.headers.remove(header::CONTENT_LENGTH).is_some() {
-            body = body.forgiving();
+    pub(crate) fn invoke(
+        &self,
+        request: InvokeRequest,
+    ) -> impl Future<Output = Result<InvokeResponse, ChannelError>> + Send + use<'_> {
+        match to_http(request, self.zero_trace) {
+            Ok(request) => Either::Left(self.send(request).map(|answer| Ok(to_answer(answer?)))),
+            Err(error) => Either::Right(ready(Err(error))),
         }
-        Ok(InvokeResponse {
-            status: Status::Http(parts.status.as_u16()),
-            headers: parts.headers,
-            trailers: HeaderMap::new(),
-            content_type,
-            type_url: String::new(),
-            body,
-        })
+    }
+}
+
+fn to_answer(response: Response<Body>) -> InvokeResponse {
+    let (mut parts, mut body) = response.into_parts();
+    let content_type = parts.headers.remove(header::CONTENT_TYPE);
+    if parts.headers.remove(header::CONTENT_LENGTH).is_some() {
+        body = body.forgiving();
+    }
+    InvokeResponse {
+        status: Status::Http(parts.status.as_u16()),
+        headers: parts.headers,
+        trailers: HeaderMap::new(),
+        content_type,
+        type_url: String::new(),
+        body,
+    }
+}
+
+/// A call whose beginning the metrics know.
+struct Measured<'a> {
+    metrics: &'a Catalogue,
+    // Both are shared with the request, not copied.
+    verb: Method,
+    uri: Uri,
+    started: Instant,
+}
+
+impl<'a> Measured<'a> {
+    fn start(metrics: &'a Catalogue, request: &Request<Body>) -> Self {
+        let (verb, uri) = (request.method().clone(), request.uri().clone());
+        metrics.http_client.started(verb.as_str(), uri.path(), request.body().length().unwrap_or(0));
+        Self { metrics, verb, uri, started: Instant::now() }
+    }
+
+    fn end(self, answer: &Result<Response<Body>, ClientError>) {
+        let (status, received) = match answer {
+            Ok(response) => (response.status(), response.body().length().unwrap_or(0)),
+            Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, 0),
+        };
+        let (verb, path, took) = (self.verb.as_str(), self.uri.path(), self.started.elapsed());
+        self.metrics.http_client.completed(verb, path, status.as_u16(), received, took);
     }
 }
 
@@ -194,13 +243,18 @@ fn from_grpc_metadata(mut headers: HeaderMap) -> HeaderMap {
 /// `/<method>?<query>`, escaped as Go's URL type would. A `%` that does not
 /// begin an escape is refused (api.md §7.3).
 pub fn request_uri(method: &str, query: &str) -> Result<Uri, ChannelError> {
-    let decoded = dapr_gocompat::urlesc::path_unescape(method)
-        .map_err(|e| ChannelError::Invalid(format!("parse {}: {e}", dapr_gocompat::quote::quote(method))))?;
-    let mut text = String::with_capacity(method.len() + query.len() + 2);
+    let decoded = match method.contains('%') {
+        true => Cow::Owned(dapr_gocompat::urlesc::path_unescape(method).map_err(|e| {
+            ChannelError::Invalid(format!("parse {}: {e}", dapr_gocompat::quote::quote(method)))
+        })?),
+        false => Cow::Borrowed(method),
+    };
+    let query_len = if query.is_empty() { 0 } else { 1 + query.len() };
+    let mut text = String::with_capacity(1 + method.len() + query_len);
     text.push('/');
     // A method that is a valid escaped path stays as it is; otherwise it is
     // escaped anew.
-    if decoded.as_str() != method && is_valid_path(method) {
+    if decoded != method && is_valid_path(method) {
         text.push_str(method.trim_start_matches('/'));
     } else {
         let _ = write!(text, "{}", utf8_percent_encode(decoded.trim_start_matches('/'), PATH));
@@ -209,7 +263,7 @@ pub fn request_uri(method: &str, query: &str) -> Result<Uri, ChannelError> {
         text.push('?');
         text.push_str(query);
     }
-    text.parse().map_err(|e| ChannelError::Invalid(format!("cannot build the application's URL: {e}")))
+    Uri::try_from(text).map_err(|e| ChannelError::Invalid(format!("cannot build the application's URL: {e}")))
 }
 
 fn is_valid_path(path: &str) -> bool {

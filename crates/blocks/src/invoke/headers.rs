@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_TYPE, Entry};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::wire::ReceivedMetadata;
@@ -86,7 +86,7 @@ pub fn from_wire(wire: &ReceivedMetadata, keep_binary: bool) -> HeaderMap {
     }
     let mut out = HeaderMap::with_capacity((wire.len() + FURTHER_HEADERS).min(MOST_ROOM));
     let mut connection = false;
-    'all: for (key, values) in wire.iter() {
+    for (key, values) in wire.iter() {
         let Some(name) = header_name(key) else { continue };
         let binary = name.as_str().ends_with("-bin");
         if name == CONTENT_TYPE || name == DESTINATION_APP_ID || (binary && !keep_binary) {
@@ -98,14 +98,20 @@ pub fn from_wire(wire: &ReceivedMetadata, keep_binary: bool) -> HeaderMap {
             continue;
         }
         let limit = if name == BAGGAGE { 1 } else { usize::MAX };
-        for value in values.take(limit) {
-            // More than a map can hold (32768) are left out: no server would take them either.
-            if let Some(value) = header_value(value, binary)
-                && out.try_append(name.clone(), value).is_err()
-            {
-                break 'all;
+        let mut values = values.take(limit).filter_map(|value| header_value(value, binary));
+        let Some(first) = values.next() else { continue };
+        // The name goes into the map as it is: a copy of it would be an allocation.
+        let entry = match out.try_entry(name).ok() {
+            Some(Entry::Occupied(mut there)) => {
+                there.append(first);
+                Some(there)
             }
-        }
+            Some(Entry::Vacant(place)) => place.try_insert_entry(first).ok(),
+            None => None,
+        };
+        // More than a map can hold (32768) are left out: no server would take them either.
+        let Some(mut entry) = entry else { break };
+        values.for_each(|value| entry.append(value));
     }
     if connection {
         strip_hop_by_hop(&mut out);

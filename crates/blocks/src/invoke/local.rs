@@ -1,5 +1,7 @@
 //! The callee's half of the sidecar-to-sidecar stream (api.md §7.10).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use dapr_app_channel::{AppChannel, InvokeRequest, InvokeResponse, Origin, Status};
 use dapr_errors::Code;
@@ -10,11 +12,11 @@ use dapr_transport::grpc::{self, FrameError, Reader};
 use dapr_transport::{Body, BoxError};
 use dapr_wire::common::v1::http_extension::Verb;
 use futures::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
 
 use super::access::AccessGuard;
 use super::headers::{Spelling, from_wire};
-use super::method::normalize;
+use super::method::normalized;
 use super::service::status_number;
 use super::wire::{
     self, Metadata, Payload, Received, ReceivedMessage, ReceivedMetadata, ReceivedRequest, ResponseHead,
@@ -70,20 +72,8 @@ async fn stream(
     limit: usize,
 ) -> Result<Response<Body>, Refusal> {
     let channel = channel.ok_or_else(|| Refusal::new(Code::Internal, "app channel is not initialized"))?;
-    let mut reader = Reader::new(body, limit);
-    let first = reader.next_bytes().await.map_err(|e| unreadable(&e))?.unwrap_or_default();
-    let first = Received::decode(first).map_err(|e| unreadable(&FrameError::from(e)))?;
-    let head = ReceivedRequest::decode(first.head.unwrap_or_default())
-        .map_err(|e| unreadable(&FrameError::from(e)))?;
-    let (metadata, message) = match (head.metadata, head.message) {
-        (metadata, Some(message)) if !metadata.is_empty() => (metadata, message),
-        _ => return Err(invalid("request does not contain the required fields in the leading chunk")),
-    };
-    let body = request_body(first.payload, reader).map_err(|e| invalid(&e.to_string()))?;
-    let method = called.admit(&metadata, &message)?;
-    let caller = metrics.map(|metrics| Caller::received(metrics, &metadata));
-    let mut request = to_request(&channel, &metadata, message, method, body)?;
-    called.name(&mut request);
+    let (first, reader) = first_message(body, limit).await?;
+    let (request, caller) = open(&channel, metrics, called, first, reader)?;
     let wants_events = request.headers.get(header::ACCEPT).is_some_and(|v| v == "text/event-stream");
     let answer = channel
         .invoke(request)
@@ -101,26 +91,54 @@ async fn stream(
     Ok(respond(answer).await)
 }
 
+/// Apart from what comes after it, which then has its room.
+async fn first_message(body: Body, limit: usize) -> Result<(Bytes, Reader), Refusal> {
+    let mut reader = Reader::new(body, limit);
+    let first = reader.next_bytes().await.map_err(|e| unreadable(&e))?.unwrap_or_default();
+    Ok((first, reader))
+}
+
+/// The request that a stream begins with, if the caller may make it.
+fn open<'a>(
+    channel: &AppChannel,
+    metrics: Option<&'a Catalogue>,
+    called: Called<'_>,
+    first: Bytes,
+    reader: Reader,
+) -> Result<(InvokeRequest, Option<Caller<'a>>), Refusal> {
+    let first = Received::decode(first).map_err(|e| unreadable(&FrameError::from(e)))?;
+    let head = ReceivedRequest::decode(first.head.unwrap_or_default())
+        .map_err(|e| unreadable(&FrameError::from(e)))?;
+    let (metadata, mut message) = match (head.metadata, head.message) {
+        (metadata, Some(message)) if !metadata.is_empty() => (metadata, message),
+        _ => return Err(invalid("request does not contain the required fields in the leading chunk")),
+    };
+    let body = request_body(first.payload, reader).map_err(|e| invalid(&e.to_string()))?;
+    let method = called.admit(&metadata, &mut message)?;
+    let caller = metrics.map(|metrics| Caller::received(metrics, &metadata));
+    let mut request = to_request(channel, &metadata, message, method, body)?;
+    called.name(&mut request);
+    Ok((request, caller))
+}
+
 /// The calling application, as metrics name it.
 struct Caller<'a> {
     metrics: &'a Catalogue,
-    id: String,
+    id: Bytes,
 }
 
 impl<'a> Caller<'a> {
     /// Counts a request that has arrived.
     fn received(metrics: &'a Catalogue, metadata: &ReceivedMetadata) -> Self {
-        let id = metadata
-            .get("dapr-caller-app-id")
-            .map_or_else(|| "unknown".to_owned(), |id| String::from_utf8_lossy(&id).into_owned());
-        metrics.invocation.request_received(&id);
+        let id = metadata.get("dapr-caller-app-id").unwrap_or_else(|| Bytes::from_static(b"unknown"));
+        metrics.invocation.request_received(&String::from_utf8_lossy(&id));
         Self { metrics, id }
     }
 }
 
 fn answered(caller: &Option<Caller<'_>>, status: u16) {
     if let Some(caller) = caller {
-        caller.metrics.invocation.response_sent(&caller.id, status);
+        caller.metrics.invocation.response_sent(&String::from_utf8_lossy(&caller.id), status);
     }
 }
 
@@ -139,9 +157,13 @@ pub struct Called<'a> {
 impl Called<'_> {
     /// The normalised method, which the application gets, if the caller may
     /// call it.
-    fn admit(&self, metadata: &ReceivedMetadata, message: &ReceivedMessage) -> Result<String, Refusal> {
-        let method =
-            normalize(&message.method).map_err(|e| Refusal::new(Code::InvalidArgument, e.to_string()))?;
+    fn admit(&self, metadata: &ReceivedMetadata, message: &mut ReceivedMessage) -> Result<String, Refusal> {
+        let changed = match normalized(&message.method) {
+            Err(error) => return Err(Refusal::new(Code::InvalidArgument, error.to_string())),
+            Ok(Cow::Owned(method)) => Some(method),
+            Ok(Cow::Borrowed(_)) => None,
+        };
+        let method = changed.unwrap_or_else(|| std::mem::take(&mut message.method));
         if let Some(access) = self.access {
             let verb = if metadata.is_empty() { Verb::None } else { message.verb() };
             access
@@ -157,7 +179,7 @@ impl Called<'_> {
         if span.is_recording() {
             span.set("rpc.service", "ServiceInvocation");
             span.set("dapr.invoke_method", request.method.as_str());
-            span.rename(format!("CallLocal/{app_id}/{}", request.method));
+            span.rename(format_args!("CallLocal/{app_id}/{}", request.method));
         }
         let headers = &mut request.headers;
         match span.context() {
@@ -277,14 +299,14 @@ async fn respond(mut answer: InvokeResponse) -> Response<Body> {
     let whole = body.length().is_some_and(|len| len <= WHOLE_ANSWER);
     if !whole {
         let head = futures::stream::iter([Ok(wire::response_frame(&wire_head(&answer, b""), None))]);
-        return grpc_response(futures::StreamExt::chain(head, super::peer::payloads(body)));
+        return grpc_response(WithStatus::all(futures::StreamExt::chain(head, super::peer::payloads(body))));
     }
     match body.collect().await {
         Err(error) => Refusal::new(Code::Internal, error.to_string()).into_response(),
         Ok(data) => {
             let payload = (!data.is_empty()).then_some(&data[..]);
             let message = wire::response_frame(&wire_head(&answer, b""), payload);
-            grpc_response(futures::stream::iter([Ok(message)]))
+            grpc_response(WithStatus::one(message))
         }
     }
 }
@@ -309,26 +331,34 @@ fn wire_head<'a>(answer: &'a InvokeResponse, data: &'a [u8]) -> ResponseHead<'a>
     }
 }
 
-fn grpc_response(
-    messages: impl futures::Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
-) -> Response<Body> {
-    let mut response = Response::new(Body::boxed(WithStatus::new(messages)));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+fn grpc_response(messages: WithStatus) -> Response<Body> {
+    let mut response = Response::new(Body::boxed(messages));
+    let headers = response.headers_mut();
+    headers.reserve(1);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 
-type Messages = std::pin::Pin<Box<dyn futures::Stream<Item = Result<Bytes, BoxError>> + Send>>;
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const OK: HeaderValue = HeaderValue::from_static("0");
 
 /// Framed messages followed by the status trailer. A failure on the way ends
 /// the stream with an error status, so that the caller does not take a cut
 /// body for a whole one.
-struct WithStatus {
-    messages: Option<Messages>,
+enum WithStatus {
+    /// The usual answer: `None` once it was sent.
+    One(Option<Bytes>),
+    All(std::pin::Pin<Box<dyn futures::Stream<Item = Result<Bytes, BoxError>> + Send>>),
+    Ended,
 }
 
 impl WithStatus {
-    fn new(messages: impl futures::Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Self {
-        Self { messages: Some(Box::pin(messages)) }
+    fn one(message: Bytes) -> Self {
+        Self::One(Some(message))
+    }
+
+    fn all(messages: impl futures::Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Self {
+        Self::All(Box::pin(messages))
     }
 }
 
@@ -341,20 +371,26 @@ impl http_body::Body for WithStatus {
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
         use std::task::Poll;
-        let Some(messages) = self.messages.as_mut() else { return Poll::Ready(None) };
-        let status = match std::task::ready!(futures::Stream::poll_next(messages.as_mut(), cx)) {
+        let message = match &mut *self {
+            Self::One(message) => message.take().map(Ok),
+            Self::All(messages) => std::task::ready!(futures::Stream::poll_next(messages.as_mut(), cx)),
+            Self::Ended => return Poll::Ready(None),
+        };
+        let status = match message {
             Some(Ok(message)) => return Poll::Ready(Some(Ok(http_body::Frame::data(message)))),
             Some(Err(error)) => Err(error),
             None => Ok(()),
         };
-        self.messages = None;
+        *self = Self::Ended;
         let mut trailers = HeaderMap::with_capacity(2);
-        let code = if status.is_ok() { Code::Ok } else { Code::Internal };
-        trailers.insert("grpc-status", HeaderValue::from(code as i32));
-        if let Err(error) = status
-            && let Ok(message) = HeaderValue::try_from(grpc::percent_encode(&error.to_string()))
-        {
-            trailers.insert("grpc-message", message);
+        match status {
+            Ok(()) => drop(trailers.insert(GRPC_STATUS, OK)),
+            Err(error) => {
+                trailers.insert(GRPC_STATUS, HeaderValue::from(Code::Internal as i32));
+                if let Ok(message) = HeaderValue::try_from(grpc::percent_encode(&error.to_string())) {
+                    trailers.insert("grpc-message", message);
+                }
+            }
         }
         Poll::Ready(Some(Ok(http_body::Frame::trailers(trailers))))
     }
@@ -369,7 +405,7 @@ pub async fn call_local(
     limit: usize,
 ) -> Response<Body> {
     match unary(channel, metrics, called, body, limit).await {
-        Ok(message) => grpc_response(futures::stream::iter([Ok(message)])),
+        Ok(message) => grpc_response(WithStatus::one(message)),
         Err(refusal) => refusal.into_response(),
     }
 }
@@ -395,7 +431,7 @@ async fn unary(
     let head = ReceivedRequest::decode(head).map_err(|e| unreadable(&FrameError::from(e)))?;
     let mut message = head.message.ok_or_else(|| invalid("message is nil"))?;
     let data = message.data.take().unwrap_or_default();
-    let method = called.admit(&head.metadata, &message)?;
+    let method = called.admit(&head.metadata, &mut message)?;
     let caller = metrics.map(|metrics| Caller::received(metrics, &head.metadata));
     let mut request = to_request(&channel, &head.metadata, message, method, Body::from(data))?;
     called.name(&mut request);

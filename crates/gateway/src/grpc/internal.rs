@@ -9,6 +9,7 @@ use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_telemetry::trace::Span;
 use dapr_transport::Body;
 use dapr_transport::server::{Peer, Service};
+use futures::future::Either;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -45,26 +46,33 @@ fn caller_and_body(request: Request<Incoming>) -> (Option<PeerIdentity>, Body) {
     (head.extensions.remove::<PeerIdentity>(), Body::from_incoming(body))
 }
 
-impl Service for InternalApi {
-    async fn call(&self, mut request: Request<Incoming>, _: Peer) -> Response<Body> {
-        let path = request.uri().path();
-        if path == CALL_LOCAL_STREAM {
-            let mut span = spans::begin_internal(&self.api.tracer, path, request.headers());
-            let (caller, body) = caller_and_body(request);
+impl InternalApi {
+    /// What sidecars call most.
+    fn call_local_stream(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send {
+        let mut span = spans::begin_internal(&self.api.tracer, CALL_LOCAL_STREAM, request.headers());
+        let (caller, mut body) = caller_and_body(request);
+        async move {
             let (channel, metrics) = (self.api.invoke.app_channel(), self.metrics.as_deref());
             let called = self.called(&mut span, caller.as_ref());
+            let body = std::mem::take(&mut body);
             let answer = serve_stream(channel, metrics, called, body, self.max_message).await;
-            return spans::until_end(span, answer);
+            spans::until_end(span, answer)
         }
+    }
+
+    async fn call_local(&self, request: Request<Incoming>) -> Response<Body> {
+        let mut span = spans::begin_internal(&self.api.tracer, request.uri().path(), request.headers());
+        let (caller, body) = caller_and_body(request);
+        let (channel, metrics) = (self.api.invoke.app_channel(), self.metrics.as_deref());
+        let called = self.called(&mut span, caller.as_ref());
+        let answer = call_local(channel, metrics, called, body, self.max_message).await;
+        spans::until_end(span, answer)
+    }
+
+    async fn call_other(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
         match path.strip_prefix(SERVICE) {
-            Some("CallLocal") => {
-                let mut span = spans::begin_internal(&self.api.tracer, path, request.headers());
-                let (caller, body) = caller_and_body(request);
-                let (channel, metrics) = (self.api.invoke.app_channel(), self.metrics.as_deref());
-                let called = self.called(&mut span, caller.as_ref());
-                let answer = call_local(channel, metrics, called, body, self.max_message).await;
-                spans::until_end(span, answer)
-            }
+            Some("CallLocal") => self.call_local(request).await,
             Some("CallActor" | "CallActorStream" | "CallActorReminder") => {
                 status::response(Code::Unimplemented, "this sidecar hosts no actors in this release", &[])
             }
@@ -83,5 +91,31 @@ impl Service for InternalApi {
                 })
             }
         }
+    }
+}
+
+impl Service for InternalApi {
+    fn call(&self, request: Request<Incoming>, _: Peer) -> impl Future<Output = Response<Body>> + Send {
+        match request.uri().path() == CALL_LOCAL_STREAM {
+            true => Either::Left(self.call_local_stream(request)),
+            // Boxed: the most frequent call needs no room for the others.
+            false => Either::Right(Box::pin(self.call_other(request))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<'a, F>(_: impl FnOnce(&'a InternalApi, Request<Incoming>, Peer) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// As for the HTTP API: every call from another sidecar allocates this.
+    #[test]
+    fn the_future_of_a_call_stays_small() {
+        let size = size_of_future(<InternalApi as Service>::call);
+        assert!(size <= 3072, "{size} bytes");
     }
 }

@@ -371,4 +371,15 @@ mod tests {
         assert_eq!(clean("/a/%2e%2e/b"), "as asked");
         assert_eq!(clean("/"), "as asked");
     }
+    fn size_of_future<'a, F>(_: impl FnOnce(&'a HttpApi, Request<Incoming>, Peer) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Every request allocates its future: up to 1 KiB that is cheap. Once it
+    /// held those of all that a request may lead to, 12 KiB.
+    #[test]
+    fn the_future_of_a_request_stays_small() {
+        let size = size_of_future(<HttpApi as Service>::call);
+        assert!(size <= 1024, "{size} bytes");
+    }
 }

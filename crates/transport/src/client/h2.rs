@@ -100,22 +100,11 @@ impl H2Channel {
         }))
     }
 
-    /// Sends one request; only path and query of its URI matter. Where a
-    /// connection is there it is on its way before the future is polled.
+    /// Sends one request; only path and query of its URI matter.
     ///
     /// The answer's body may begin to arrive before the request's has left.
     pub fn send(&self, request: Request<Body>) -> Sending {
-        match self.free() {
-            Some(stream) => Sending::of(self.begin(stream, request)),
-            None => {
-                let channel = self.clone();
-                // Boxed: dialling is rare and takes more room than all the rest.
-                Sending(Sent::Dialling(Box::pin(async move {
-                    let stream = channel.stream().await?;
-                    channel.begin(stream, request)
-                })))
-            }
-        }
+        Sending(Sent::Asked(self.clone(), Some(request)))
     }
 
     fn begin(&self, stream: Stream, mut request: Request<Body>) -> Result<Exchange, ClientError> {
@@ -203,33 +192,40 @@ impl H2Channel {
     }
 }
 
-/// A request under way, until its answer's head is there.
+/// A request under way, until its answer's head is there. By hand, because an
+/// async fn would hold the request several times.
 pub struct Sending(Sent);
 
 enum Sent {
+    /// Nothing leaves before the first poll. `None` once it was begun.
+    Asked(H2Channel, Option<Request<Body>>),
     Dialling(Pin<Box<dyn Future<Output = Result<Exchange, ClientError>> + Send>>),
     Begun(Exchange),
-    /// Until that is told.
-    Failed(Option<ClientError>),
-}
-
-impl Sending {
-    fn of(begun: Result<Exchange, ClientError>) -> Self {
-        Self(begun.map_or_else(|error| Sent::Failed(Some(error)), Sent::Begun))
-    }
 }
 
 impl Future for Sending {
     type Output = Result<Response<Body>, ClientError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Sent::Dialling(dialling) = &mut self.0 {
-            *self = Self::of(ready!(dialling.as_mut().poll(cx)));
-        }
-        match &mut self.0 {
-            Sent::Begun(exchange) => exchange.poll(cx),
-            Sent::Failed(error) => error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
-            Sent::Dialling(_) => Poll::Pending,
+        loop {
+            self.0 = match &mut self.0 {
+                Sent::Asked(channel, request) => {
+                    let Some(request) = request.take() else { return Poll::Pending };
+                    match channel.free() {
+                        Some(stream) => Sent::Begun(channel.begin(stream, request)?),
+                        None => {
+                            let channel = channel.clone();
+                            // Boxed: dialling is rare and takes more room than all the rest.
+                            Sent::Dialling(Box::pin(async move {
+                                let stream = channel.stream().await?;
+                                channel.begin(stream, request)
+                            }))
+                        }
+                    }
+                }
+                Sent::Dialling(dialling) => Sent::Begun(ready!(dialling.as_mut().poll(cx))?),
+                Sent::Begun(exchange) => return exchange.poll(cx),
+            };
         }
     }
 }

@@ -61,19 +61,31 @@ impl Http1Pool {
     ///
     /// A kept connection that the peer closed in the meantime is replaced
     /// without the caller noticing, as long as the request did not leave.
-    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
-        while let Some(mut connection) = self.take_idle() {
-            if connection.sender.ready().await.is_err() {
-                continue;
+    pub fn send(
+        &self,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, ClientError>> + Send + use<'_> {
+        // No async fn: its future would hold the request twice.
+        let mut request = request;
+        async move {
+            while let Some(mut connection) = self.take_idle() {
+                if connection.sender.ready().await.is_err() {
+                    continue;
+                }
+                match connection.sender.try_send_request(std::mem::take(&mut request)).await {
+                    Ok(response) => return Ok(self.hand_out(response, connection)),
+                    Err(mut error) => match error.take_message() {
+                        Some(unsent) => request = unsent,
+                        None => return Err(ClientError::Broken(error.into_error().into())),
+                    },
+                }
             }
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.hand_out(response, connection)),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(ClientError::Broken(error.into_error().into())),
-                },
-            }
+            // Boxed: most requests find a connection.
+            Box::pin(self.send_on_new(request)).await
         }
+    }
+
+    async fn send_on_new(&self, request: Request<Body>) -> Result<Response<Body>, ClientError> {
         let mut connection = self.connect().await?;
         match connection.sender.try_send_request(request).await {
             Ok(response) => Ok(self.hand_out(response, connection)),
