@@ -375,7 +375,7 @@ impl InvokeService {
         request: &Template,
         body: Body,
     ) -> Result<InvokeResponse, InvokeError> {
-        if !body.length().is_some_and(|len| len <= REPLAY_LIMIT) {
+        if body.length().is_none_or(|len| len > REPLAY_LIMIT) {
             return self.attempt(id, namespace, request, body).await.map_err(|e| e.0);
         }
         let data = whole(body).await?;
