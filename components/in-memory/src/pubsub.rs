@@ -5,7 +5,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -17,12 +16,6 @@ use dapr_kernel::tasks::TaskGroup;
 use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{RwLock, oneshot, watch};
-
-/// Publishers who are told together that the turn of their messages has come,
-/// while more wait behind them.
-const TOLD_TOGETHER: usize = 8;
-/// When they are told at the latest.
-const TOLD_AFTER: Duration = Duration::from_millis(2);
 
 /// One independent bus per instance. A topic exists only while somebody is
 /// subscribed; publishing without a subscriber drops the message.
@@ -116,46 +109,27 @@ impl Subscription {
     /// Hands over `message` and all that come to wait meanwhile: publishers may
     /// be on other threads, and a message should not wait for them to wake up.
     async fn hand_over(self: Arc<Self>, message: Message) {
-        let mut begun = Vec::new();
-        self.handle(message, &mut begun).await;
-        while let Some(next) = self.next() {
-            begun.push(next.begun);
-            self.handle(next.message, &mut begun).await;
+        self.handle(message, None).await;
+        while let Some(Waiting { message, begun }) = self.next() {
+            self.handle(message, Some(begun)).await;
         }
     }
 
-    /// `begun` are those to be told that their turn has come: several at once if
-    /// messages are many, since each that is told alone wakes its thread and its
-    /// client for itself.
-    async fn handle(&self, message: Message, begun: &mut Vec<oneshot::Sender<()>>) {
+    async fn handle(&self, message: Message, begun: Option<oneshot::Sender<()>>) {
         // A handler that panics must not block those behind it. The hook has told of it.
         let mut handling = AssertUnwindSafe(self.handler.handle(message)).catch_unwind();
-        // The application is at work before any publisher hears of it.
+        // The application is at work before the publisher hears of it.
         let at_once = futures::poll!(&mut handling);
-        if begun.len() >= TOLD_TOGETHER || self.waiting.lock().is_empty() {
-            tell(begun);
+        if let Some(begun) = begun {
+            let _ = begun.send(());
         }
         let handled = match at_once {
             Poll::Ready(handled) => handled,
-            Poll::Pending if begun.is_empty() => handling.await,
-            Poll::Pending => match tokio::time::timeout(TOLD_AFTER, &mut handling).await {
-                Ok(handled) => handled,
-                Err(_) => {
-                    tell(begun);
-                    handling.await
-                }
-            },
+            Poll::Pending => handling.await,
         };
         if let Ok(Err(HandlerError::Failed(error))) = handled {
             tracing::error!(target: "dapr.contrib", "{error}");
         }
-    }
-}
-
-fn tell(begun: &mut Vec<oneshot::Sender<()>>) {
-    for publisher in begun.drain(..) {
-        // It may have given up.
-        let _ = publisher.send(());
     }
 }
 
@@ -251,6 +225,8 @@ impl pubsub::PubSub for PubSub {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
     use dapr_components::pubsub::PubSub as _;
     use tokio::sync::mpsc;
@@ -356,32 +332,6 @@ mod tests {
         bus.pause().await;
         let got: Vec<_> = std::iter::from_fn(|| rx.try_recv().ok()).map(|message| message.data).collect();
         assert_eq!(got, ["first", "last"]);
-    }
-
-    #[tokio::test]
-    async fn many_publishers_are_served_in_their_order_and_a_slow_handler_keeps_nobody_waiting() {
-        let bus = bus();
-        let mut rx = subscribe(&bus, "t", Shutdown::new(), Duration::from_millis(20)).await;
-        let numbers = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
-        let published = parking_lot::Mutex::new(0);
-        let publish = async |data| {
-            bus.publish(message("t", data)).await.unwrap();
-            // Nobody is let go before the message before has been handled.
-            assert!(rx.len() >= *published.lock());
-            *published.lock() += 1;
-        };
-        let second_told = async {
-            while *published.lock() < 2 {
-                tokio::task::yield_now().await;
-            }
-            rx.len()
-        };
-        let (_, handled) = futures::join!(futures::future::join_all(numbers.map(publish)), second_told);
-        // Not only when as many have begun as are told together.
-        assert!(handled < TOLD_TOGETHER / 2, "{handled}");
-        bus.pause().await;
-        let got: Vec<_> = std::iter::from_fn(|| rx.try_recv().ok()).map(|message| message.data).collect();
-        assert_eq!(got, numbers);
     }
 
     #[tokio::test]
