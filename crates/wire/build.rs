@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut set = compiler.file_descriptor_set();
     forget_deprecation(&mut set);
-    tonic_prost_build::configure().build_transport(false).bytes(".").compile_fds(set)?;
+    let generator = tonic_prost_build::configure().build_transport(false).bytes(".");
+    generator.codec_path("crate::codec::Codec").compile_fds(set)?;
     Ok(())
 }
 

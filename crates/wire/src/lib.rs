@@ -1,11 +1,14 @@
 //! The wire contract as Rust: messages, gRPC clients and gRPC servers, generated at build time from the
-//! `.proto` files in `proto/`, one module a protobuf package. The crate holds generated code and nothing else:
+//! `.proto` files in `proto/`, one module a protobuf package. The crate holds generated code and the size of its
+//! buffers ([`codec`]), nothing else:
 //! it must not know transports, blocks or any behaviour, and no hand-written conversion belongs here. Entry
 //! types are the messages themselves (`runtime::v1::GetStateRequest`), the `*_client` and `*_server` modules
 //! beside them, and [`FILE_DESCRIPTOR_SET`] for gRPC reflection. Fields of type `bytes` are
 //! [`prost::bytes::Bytes`], so decoding from a `Bytes` copies no payload; well-known types are those of
 //! `prost-types`, and `google.protobuf.Empty` is `()`.
 #![forbid(unsafe_code)]
+
+pub mod codec;
 
 /// The encoded `google.protobuf.FileDescriptorSet` of every file in `proto/` and of what they import, with the
 /// file paths that Dapr's own descriptors carry.

@@ -1,3 +1,4 @@
+use std::future::ready;
 use std::sync::Arc;
 
 use crate::ApiAccess;
@@ -5,6 +6,8 @@ use dapr_telemetry::metrics::catalogue::Catalogue;
 use dapr_transport::server::{Peer, Service};
 use dapr_transport::{Body, BoxError};
 use dapr_wire::runtime::v1::dapr_server::DaprServer;
+use futures::FutureExt as _;
+use futures::future::Either;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tower_service::Service as _;
@@ -52,68 +55,75 @@ impl GrpcApi {
         }
     }
 
-    async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
+    /// Calls of our own service need no room for the other ways, which are boxed.
+    fn answer(&self, mut request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send {
         if let Err(refusal) = self.access.authorize(request.headers_mut()) {
-            return refusal;
+            return Either::Left(ready(refusal).boxed());
         }
-        match self.access.method(request.uri().path()) {
-            Some(true) if access::answers_with_headers(request.uri().path()) => {
-                status::with_headers_ahead(self.own(request).await)
+        let path = request.uri().path();
+        match self.access.method(path) {
+            Some(true) => {
+                let headers_ahead = access::answers_with_headers(path);
+                Either::Right(self.own(request).map(move |response| match headers_ahead {
+                    true => status::with_headers_ahead(response),
+                    false => response,
+                }))
             }
-            Some(true) => self.own(request).await,
-            Some(false) => denied(),
-            None if Reflection::serves(request.uri().path()) => self.reflection.call(request).await,
-            None => {
-                let call = Served::proxied(self.metrics.as_ref(), request.uri(), request.headers());
-                let traced = match proxy::begin_span(&self.api, &mut request) {
-                    Ok(traced) => traced,
-                    Err(refusal) => return refusal,
-                };
-                let response = proxy::from_app(&self.api, request.map(Body::from_incoming)).await;
-                traced.response(match call {
-                    None => response,
-                    Some(call) => call.response(response),
-                })
-            }
+            Some(false) => Either::Left(ready(denied()).boxed()),
+            None if Reflection::serves(path) => Either::Left(self.reflection.call(request).boxed()),
+            None => Either::Left(self.proxied(request).boxed()),
         }
     }
 
-    /// A method of our own service.
-    async fn own(&self, mut request: Request<Incoming>) -> Response<Body> {
+    async fn proxied(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let call = Served::proxied(self.metrics.as_ref(), request.uri(), request.headers());
+        let traced = match proxy::begin_span(&self.api, &mut request) {
+            Ok(traced) => traced,
+            Err(refusal) => return refusal,
+        };
+        let response = proxy::from_app(&self.api, request.map(Body::from_incoming)).await;
+        traced.response(match call {
+            None => response,
+            Some(call) => call.response(response),
+        })
+    }
+
+    /// A method of our own service. It has begun before there is a future, which
+    /// so holds no request.
+    fn own(&self, mut request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send {
         let uri = request.uri().clone();
         let traced = match spans::begin(&self.api.tracer, uri.path(), request.headers_mut()) {
             Ok(traced) => traced,
-            Err(refusal) => return refusal,
+            Err(refusal) => return Either::Left(ready(refusal)),
         };
         if let Some(slot) = traced.slot() {
             request.extensions_mut().insert(slot);
         }
-        traced.response(status::with_usual_limit_error(self.measured(request).await))
+        let served = Served::unary(self.metrics.as_ref(), &uri);
+        let mut service = self.service.clone();
+        let answer = match &served {
+            None => service.call(request),
+            Some(served) => service.call(served.request(request)),
+        };
+        Either::Right(async move {
+            let response = self.measured(served, unpack(answer.await));
+            traced.response(status::with_usual_limit_error(response))
+        })
     }
 
-    async fn measured(&self, request: Request<Incoming>) -> Response<Body> {
-        let mut service = self.service.clone();
-        let Some(call) = Served::unary(self.metrics.as_ref(), request.uri()) else {
-            let mut response = unpack(service.call(request).await);
-            status::take_counted(response.headers_mut());
-            return response;
-        };
-        let mut response = unpack(service.call(call.request(request)).await);
-        if let Some(counted) = status::take_counted(response.headers_mut())
+    fn measured(&self, served: Option<Served>, mut response: Response<Body>) -> Response<Body> {
+        let counted = status::take_counted(response.headers_mut());
+        let Some(served) = served else { return response };
+        if let Some(counted) = counted
             && let Some(errors) = self.metrics.as_ref().and_then(|m| m.errors.as_ref())
             && let Some((category, code)) = counted.to_str().ok().and_then(|c| c.split_once('/'))
         {
             errors.record(category, code);
         }
-        call.response(response)
+        served.response(response)
     }
-}
 
-impl Service for GrpcApi {
-    async fn call(&self, request: Request<Incoming>, _: Peer) -> Response<Body> {
-        if !self.api_log {
-            return self.answer(request).await;
-        }
+    async fn logged(&self, request: Request<Incoming>) -> Response<Body> {
         let started = std::time::Instant::now();
         let method = request.uri().path().to_owned();
         let agent =
@@ -132,6 +142,15 @@ impl Service for GrpcApi {
     }
 }
 
+impl Service for GrpcApi {
+    fn call(&self, request: Request<Incoming>, _: Peer) -> impl Future<Output = Response<Body>> + Send {
+        match self.api_log {
+            true => Either::Right(Box::pin(self.logged(request))),
+            false => Either::Left(self.answer(request)),
+        }
+    }
+}
+
 /// Generated services never fail; their body becomes ours.
 pub fn unpack<B, E>(answer: Result<Response<B>, E>) -> Response<Body>
 where
@@ -142,5 +161,21 @@ where
     match answer {
         Ok(response) => response.map(Body::boxed),
         Err(error) => super::status::response(dapr_errors::Code::Internal, &error.to_string(), &[]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<'a, F>(_: impl FnOnce(&'a GrpcApi, Request<Incoming>, Peer) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// As for the HTTP API: every call allocates this.
+    #[test]
+    fn the_future_of_a_call_stays_small() {
+        let size = size_of_future(<GrpcApi as Service>::call);
+        assert!(size <= 1024, "{size} bytes");
     }
 }
