@@ -17,7 +17,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::{ChannelError, InvokeRequest, InvokeResponse, Options, Origin, Protocol, Status};
+use crate::{ChannelError, InvokeRequest, InvokeResponse, Options, Origin, Protocol};
 
 /// Header that carries `APP_API_TOKEN`.
 pub(crate) const TOKEN_HEADER: HeaderName = HeaderName::from_static("dapr-api-token");
@@ -150,19 +150,11 @@ impl HttpChannel {
 }
 
 fn to_answer(response: Response<Body>) -> InvokeResponse {
-    let (mut parts, mut body) = response.into_parts();
-    let content_type = parts.headers.remove(header::CONTENT_TYPE);
-    if parts.headers.remove(header::CONTENT_LENGTH).is_some() {
+    let (parts, mut body) = response.into_parts();
+    if parts.headers.contains_key(header::CONTENT_LENGTH) {
         body = body.forgiving();
     }
-    InvokeResponse {
-        status: Status::Http(parts.status.as_u16()),
-        headers: parts.headers,
-        trailers: HeaderMap::new(),
-        content_type,
-        type_url: String::new(),
-        body,
-    }
+    InvokeResponse::from_http(parts, body)
 }
 
 /// A call whose beginning the metrics know.

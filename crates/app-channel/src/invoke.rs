@@ -2,6 +2,7 @@ use bytes::Bytes;
 use dapr_errors::Code;
 use dapr_transport::Body;
 use dapr_transport::client::ClientError;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 
 /// Which protocol a request or answer came from; decides how header names are
@@ -63,6 +64,22 @@ pub struct InvokeResponse {
     pub content_type: Option<HeaderValue>,
     pub type_url: String,
     pub body: Body,
+}
+
+impl InvokeResponse {
+    /// What came over HTTP. Its length says nothing of what is passed on.
+    pub fn from_http(mut parts: http::response::Parts, body: Body) -> Self {
+        let content_type = parts.headers.remove(CONTENT_TYPE);
+        parts.headers.remove(CONTENT_LENGTH);
+        Self {
+            status: Status::Http(parts.status.as_u16()),
+            headers: parts.headers,
+            trailers: HeaderMap::new(),
+            content_type,
+            type_url: String::new(),
+            body,
+        }
+    }
 }
 
 /// Why the application was not reached or did not answer.

@@ -131,6 +131,17 @@ fn json_bodies(input: &[u8]) {
     if let Ok(text) = json::normalize(input) {
         assert_eq!(json::normalize(&text).expect("it is JSON"), text, "normalised twice");
     }
+    if let Ok(text) = std::str::from_utf8(input) {
+        let mut out = b"before".to_vec();
+        let read = json::Normalizer::default().append(text, &mut out);
+        let tree = json::decode_first(input).map(|(value, end)| (json::to_go_json(&value), end));
+        match (read, tree) {
+            (Ok(read), Ok((wanted, end))) => {
+                assert_eq!((&out[6..], read), (&wanted[..], end), "text to text and over a tree");
+            }
+            (read, tree) => assert!(read.is_err() && tree.is_err() && out == b"before", "{read:?} {tree:?}"),
+        }
+    }
     if let Ok(text) = json::compact(input) {
         assert_eq!(json::compact(&text).expect("it is JSON"), text, "compacted twice");
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dapr_app_channel::{ConcurrencyLimit, InvokeRequest, InvokeResponse, Status};
+use dapr_app_channel::{ConcurrencyLimit, InvokeRequest, InvokeResponse};
 use dapr_components::middleware::{Answer, Endpoint as PipelineEnd, Next, Pipeline, Scheme};
 use dapr_errors::Code;
 use dapr_kernel::tasks::TaskGroup;
@@ -205,20 +205,11 @@ impl Endpoint {
             }
         };
         let response = response.map_err(|e| fail(e.to_string()))?;
-        let (mut parts, mut body) = response.into_parts();
-        let content_type = parts.headers.remove(CONTENT_TYPE);
-        parts.headers.remove(CONTENT_LENGTH);
+        let (parts, mut body) = response.into_parts();
         if let Some(slot) = slot {
             body = body.guarded(slot);
         }
-        Ok(InvokeResponse {
-            status: Status::Http(parts.status.as_u16()),
-            headers: parts.headers,
-            trailers: HeaderMap::new(),
-            content_type,
-            type_url: String::new(),
-            body,
-        })
+        Ok(InvokeResponse::from_http(parts, body))
     }
 }
 

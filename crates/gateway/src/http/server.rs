@@ -371,6 +371,7 @@ mod tests {
         assert_eq!(clean("/a/%2e%2e/b"), "as asked");
         assert_eq!(clean("/"), "as asked");
     }
+
     fn size_of_future<'a, F>(_: impl FnOnce(&'a HttpApi, Request<Incoming>, Peer) -> F) -> usize {
         size_of::<F>()
     }
