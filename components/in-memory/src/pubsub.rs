@@ -335,6 +335,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn publishers_that_wait_are_served_in_their_order() {
+        let bus = bus();
+        let mut rx = subscribe(&bus, "t", Shutdown::new(), Duration::from_millis(1)).await;
+        let numbers = ["0", "1", "2", "3", "4", "5"];
+        futures::future::join_all(numbers.map(|data| bus.publish(message("t", data)))).await;
+        bus.pause().await;
+        let got: Vec<_> = std::iter::from_fn(|| rx.try_recv().ok()).map(|message| message.data).collect();
+        assert_eq!(got, numbers);
+    }
+
+    #[tokio::test]
     async fn a_stopped_subscription_lets_its_publishers_go() {
         let bus = bus();
         let stop = Shutdown::new();
